@@ -1,0 +1,184 @@
+"""The contract of every accelerator: checked once here, computed by its backend."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+import time
+
+import numpy as np
+
+from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, FineTuneResult
+from instantft_ros.core import nf4
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.errors import (AcceleratorError, AdapterError, CacheError,
+                                       CacheMismatchError, Cancelled, JobError)
+from instantft_ros.core.features import FeatureLayout
+
+#: Called after each epoch with (epoch from 1, mean loss); False stops the training.
+OnEpoch = Callable[[int, float], bool]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest job that a backend takes."""
+
+    samples: int = 1 << 20
+    dim: int = 1 << 24
+    taps: int = 1 << 10
+    classes: int = 1 << 12
+    rank: int = 256
+    batch_sizes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a backend gives back: weights as in `Adapter`, losses (epochs,), its own figures."""
+
+    a: np.ndarray
+    b: np.ndarray
+    losses: tuple[float, ...]
+    energy_j: float = float('nan')
+    cycles: int = 0
+
+
+class CacheMirror:
+    """An accelerator's copy of a labelled cache, brought up to date slot by slot."""
+
+    def __init__(self, session: str, layout: FeatureLayout, capacity: int) -> None:
+        self.session = session
+        self.layout = layout
+        self.capacity = capacity
+        self.version = 0
+        self.filled = np.zeros(capacity, bool)
+        self.codes = np.zeros((capacity, nf4.packed_size(layout.dim)), np.uint8)
+        self.scales = np.zeros((capacity, len(layout.tap_sizes)), np.float32)
+        self.logits = np.zeros((capacity, layout.classes), np.float32)
+        self.labels = np.zeros(capacity, np.int64)
+
+    def apply(self, update: CacheUpdate) -> None:
+        """Write the changed slots; the update has been checked."""
+        slots = update.slots
+        self.filled[slots] = True
+        self.codes[slots], self.scales[slots] = update.codes, update.scales
+        self.logits[slots], self.labels[slots] = update.logits, update.labels
+        self.version = update.version
+
+
+class Accelerator(ABC):
+    """
+    Trains adapters on a labelled cache that it holds between jobs.
+
+    A backend implements `_train`, and `_cache_changed` if it keeps a further copy of its own.
+    One job at a time.
+    """
+
+    name: str
+    limits = Limits()
+
+    def __init__(self) -> None:
+        self._cache: CacheMirror | None = None
+
+    def fine_tune(self, job: FineTuneJob, on_epoch: OnEpoch | None = None) -> FineTuneResult:
+        """
+        Bring the cache up to date and train.
+
+        Raises `CacheMismatchError` when the update builds on a version that is not held (send
+        the whole cache then), `CacheError` and `JobError` for a malformed job or one beyond the
+        limits, `Cancelled` when `on_epoch` returned False, `AcceleratorError` when the backend
+        failed. After an error the cache is either the old or the new version, never a mix.
+        """
+        layout = job.start.layout
+        self._check_limits(job)
+        _check_update(job.update, layout)
+        cache = self._cache_for(job.update, layout)
+        _check_order(job, cache)
+        cache.apply(job.update)
+        self._cache = cache
+        self._cache_changed(cache, job.update.slots)
+        started = time.perf_counter()
+        trained = self._train(cache, job, on_epoch or (lambda epoch, loss: True))
+        train_ms = 1e3 * (time.perf_counter() - started)
+        try:
+            adapter = Adapter(layout, trained.a, trained.b, job.start.backbone)
+        except AdapterError as error:
+            raise AcceleratorError(f'{self.name}: the training diverged: {error}') from error
+        return FineTuneResult(adapter, trained.losses, self.name, train_ms, trained.energy_j,
+                              trained.cycles)
+
+    def close(self) -> None:
+        """Give back what the backend holds; it is not used again."""
+
+    @abstractmethod
+    def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
+        """Train; everything has been checked. Raises `Cancelled` or `AcceleratorError`."""
+
+    def _cache_changed(self, cache: CacheMirror, slots: np.ndarray) -> None:
+        """Take over the slots that changed, where the backend keeps its own copy."""
+
+    def _cache_for(self, update: CacheUpdate, layout: FeatureLayout) -> CacheMirror:
+        if update.base_version == 0:
+            return CacheMirror(update.session, layout, update.capacity)
+        held = self._cache
+        if (held is None or held.session != update.session or held.layout != layout
+                or held.capacity != update.capacity or held.version != update.base_version):
+            have = f"'{held.session}' at version {held.version}" if held else 'no cache'
+            raise CacheMismatchError(f"the update builds on '{update.session}' at version "
+                                     f'{update.base_version}, this accelerator holds {have}')
+        return held
+
+    def _check_limits(self, job: FineTuneJob) -> None:
+        layout, limits = job.start.layout, self.limits
+        for what, value, most in (('samples', job.update.capacity, limits.samples),
+                                  ('features', layout.dim, limits.dim),
+                                  ('taps', len(layout.tap_sizes), limits.taps),
+                                  ('classes', layout.classes, limits.classes),
+                                  ('rank', job.start.rank, limits.rank)):
+            if not 1 <= value <= most:
+                raise JobError(f'{self.name}: {what} must be in [1, {most}], got {value}')
+        sizes, wanted = limits.batch_sizes, job.schedule.batch_size
+        if sizes is not None and wanted not in sizes:
+            raise JobError(f'{self.name}: batch_size must be one of {sizes}, got {wanted}')
+
+
+def stop_unless(on_epoch: OnEpoch, epoch: int, loss: float) -> None:
+    """Report an epoch; raises `Cancelled` when the caller wants no more."""
+    if not on_epoch(epoch, loss):
+        raise Cancelled(f'stopped by the caller after epoch {epoch}')
+
+
+def _check_update(update: CacheUpdate, layout: FeatureLayout) -> None:
+    count = len(update.slots)
+    for name, shape, dtype in (('slots', (count,), np.int64),
+                               ('codes', (count, nf4.packed_size(layout.dim)), np.uint8),
+                               ('scales', (count, len(layout.tap_sizes)), np.float32),
+                               ('logits', (count, layout.classes), np.float32),
+                               ('labels', (count,), np.int64)):
+        array = getattr(update, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise CacheError(f'{name} must be {np.dtype(dtype)} of shape {shape}, got '
+                             f'{array.dtype} of shape {array.shape}')
+    if count and not (0 <= update.slots.min() and update.slots.max() < update.capacity):
+        raise CacheError(f'slots must be in [0, {update.capacity})')
+    if len(np.unique(update.slots)) != count:
+        raise CacheError('a slot is named twice in one update')
+    if count and not (0 <= update.labels.min() and update.labels.max() < layout.classes):
+        raise CacheError(f'labels must be in [0, {layout.classes})')
+    if not (np.isfinite(update.scales).all() and (update.scales >= 0).all()):
+        raise CacheError('scales must be finite and not negative')
+    if not np.isfinite(update.logits).all():
+        raise CacheError('logits must be finite')
+
+
+def _check_order(job: FineTuneJob, cache: CacheMirror) -> None:
+    order = job.order
+    if order.ndim != 1 or order.dtype != np.int64 or len(order) == 0:
+        raise JobError(f'order must be one or more int64 slots, got {order.dtype} of shape '
+                       f'{order.shape}')
+    if order.min() < 0 or order.max() >= cache.capacity:
+        raise JobError(f'order must name slots in [0, {cache.capacity})')
+    filled = cache.filled.copy()
+    filled[job.update.slots] = True
+    if not filled[order].all():
+        raise JobError(f'order names slot {int(order[~filled[order]][0])}, which is empty')

@@ -1,0 +1,96 @@
+"""What an accelerator is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.errors import JobError
+
+DECAYS = ('linear', 'constant')
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    How to descend.
+
+    Step t of T = epochs * ceil(N / batch_size) uses learning_rate * (1 - t / T) with decay
+    'linear', and learning_rate with 'constant'. A step's gradient is the mean over its batch.
+    """
+
+    epochs: int = 10
+    batch_size: int = 1
+    learning_rate: float = 0.02
+    decay: str = 'linear'
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.epochs <= 10_000:
+            raise JobError(f'epochs must be in [1, 10000], got {self.epochs}')
+        if not 1 <= self.batch_size <= 1 << 20:
+            raise JobError(f'batch_size must be in [1, {1 << 20}], got {self.batch_size}')
+        if not 0.0 < self.learning_rate < 1e6:
+            raise JobError(f'learning_rate must be in (0, 1e6), got {self.learning_rate}')
+        if self.decay not in DECAYS:
+            raise JobError(f"decay must be one of {DECAYS}, got '{self.decay}'")
+
+    def rates(self, samples: int) -> np.ndarray:
+        """Give the learning rate of each step, (T,) float32, for this many samples."""
+        steps = self.epochs * -(-samples // self.batch_size)
+        falling = 1.0 - np.arange(steps) / steps if self.decay == 'linear' else np.ones(steps)
+        return (self.learning_rate * falling).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class CacheUpdate:
+    """
+    The slots of a labelled cache that changed from one version to another.
+
+    slots (M,) int64 in [0, capacity), each at most once; codes (M, ceil(D / 2)) uint8;
+    scales (M, K) float32; logits (M, C) float32; labels (M,) int64 in [0, C).
+    `base_version` 0 means that nothing is presupposed: the cache starts empty.
+    """
+
+    session: str
+    base_version: int
+    version: int
+    capacity: int
+    slots: np.ndarray
+    codes: np.ndarray
+    scales: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FineTuneJob:
+    """
+    One fine-tuning: bring the cache up to date, then train from `start` on the slots in `order`.
+
+    order (N,) int64: the slots to train on, visited in this order in every epoch.
+    """
+
+    update: CacheUpdate
+    start: Adapter
+    order: np.ndarray
+    schedule: Schedule
+
+
+@dataclass(frozen=True)
+class FineTuneResult:
+    """
+    The trained adapter and how it went.
+
+    losses (epochs,): mean cross-entropy of each epoch, taken during training, in nats.
+    train_ms: the backend's own time; energy_j: NaN where it cannot be measured.
+    cycles: clock cycles of the accelerator, 0 where it has no such counter.
+    """
+
+    adapter: Adapter
+    losses: tuple[float, ...]
+    backend: str
+    train_ms: float
+    energy_j: float = float('nan')
+    cycles: int = 0

@@ -1,0 +1,66 @@
+"""The reference trainer, in NumPy: the oracle that every other backend is held against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from instantft_ros.accelerator.base import (Accelerator, CacheMirror, OnEpoch, stop_unless,
+                                            Trained)
+from instantft_ros.accelerator.job import FineTuneJob
+from instantft_ros.core import nf4
+from instantft_ros.core.features import FeatureLayout
+
+
+class NumpyReference(Accelerator):
+    """Mini-batch SGD on the CPU, written for reading."""
+
+    name = 'numpy'
+
+    def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
+        layout, schedule, order = job.start.layout, job.schedule, job.order
+        x = nf4.dequantize(cache.codes[order], cache.scales[order], layout.tap_sizes)
+        logits, labels = cache.logits[order], cache.labels[order]
+        a, b = job.start.a.copy(), job.start.b.copy()
+        rates = iter(schedule.rates(len(order)))
+        losses = []
+        for epoch in range(1, schedule.epochs + 1):
+            total = 0.0
+            for first in range(0, len(order), schedule.batch_size):
+                batch = slice(first, first + schedule.batch_size)
+                loss, grad_a, grad_b = gradients(layout, a, b, x[batch], logits[batch],
+                                                 labels[batch])
+                rate = next(rates)
+                a -= rate * grad_a
+                b -= rate * grad_b
+                total += loss * len(labels[batch])
+            losses.append(total / len(order))
+            stop_unless(on_epoch, epoch, losses[-1])
+        return Trained(a, b, tuple(losses))
+
+
+def gradients(layout: FeatureLayout, a: np.ndarray, b: np.ndarray, x: np.ndarray,
+              logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """
+    Give a batch's mean cross-entropy and its gradients with respect to a (r, D), b (C, K, r).
+
+    x (n, D), logits z0 (n, C), labels (n,). With h_k = A_k x_k, z = z0 + sum_k B_k h_k and
+    g = softmax(z) - onehot(y): dB_k = g h_k^T, dA_k = (B_k^T g) x_k^T (InstantFT, section III).
+    """
+    count = len(labels)
+    b_flat = b.reshape(len(b), -1)
+    h = np.concatenate([x[:, tap] @ a[:, tap].T for tap in layout.slices], axis=1)
+    z = logits + h @ b_flat.T
+    z -= z.max(axis=1, keepdims=True)
+    exp_z = np.exp(z)
+    sums = exp_z.sum(axis=1, keepdims=True)
+    rows = np.arange(count)
+    loss = float((np.log(sums[:, 0]) - z[rows, labels]).mean())
+    g = exp_z / sums
+    g[rows, labels] -= 1.0
+    g /= count
+    grad_b = (g.T @ h).reshape(b.shape)
+    grad_h = (g @ b_flat).reshape(count, -1, len(a))
+    grad_a = np.empty_like(a)
+    for k, tap in enumerate(layout.slices):
+        np.matmul(grad_h[:, k].T, x[:, tap], out=grad_a[:, tap])
+    return loss, grad_a, grad_b

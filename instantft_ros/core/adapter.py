@@ -1,0 +1,138 @@
+"""The low-rank adapter: the only weights that are ever trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+import io
+from pathlib import Path
+import zipfile
+
+import numpy as np
+
+from instantft_ros.core.errors import AdapterError
+from instantft_ros.core.features import FeatureLayout
+
+FORMAT = 1
+
+#: No adapter file may claim more than this when unpacked.
+MAX_FILE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """
+    Low-rank maps from every tap straight to the logits (InstantFT, arXiv 2506.06505).
+
+    a (r, D): A_k is `a[:, tap k]`. b (C, K, r): B_k is `b[:, k]`. Both float32 and read-only, so
+    a swap is the rebinding of one reference. `backbone` is the SHA-256 of the network file that
+    the taps come from.
+    """
+
+    layout: FeatureLayout
+    a: np.ndarray
+    b: np.ndarray
+    backbone: str
+
+    def __post_init__(self) -> None:
+        rank = self.a.shape[0] if self.a.ndim == 2 else 0
+        wanted_a = (rank, self.layout.dim)
+        wanted_b = (self.layout.classes, len(self.layout.tap_sizes), rank)
+        if rank == 0 or self.a.shape != wanted_a or self.b.shape != wanted_b:
+            raise AdapterError(
+                f'a and b must have shapes (r, {self.layout.dim}) and ({self.layout.classes}, '
+                f'{len(self.layout.tap_sizes)}, r), got {self.a.shape} and {self.b.shape}')
+        for name, weights in (('a', self.a), ('b', self.b)):
+            if not np.isfinite(weights).all():
+                raise AdapterError(f'weights {name} hold NaN or infinity')
+            own = np.array(weights, np.float32)
+            own.setflags(write=False)
+            object.__setattr__(self, name, own)
+
+    @staticmethod
+    def initial(layout: FeatureLayout, backbone: str, rank: int = 4, seed: int = 0) -> Adapter:
+        """
+        Start weights: A_k normal with variance 1 / D_k, B_k zero.
+
+        With B zero the logits are the frozen network's, exactly.
+        """
+        rng = np.random.default_rng(seed)
+        a = [rng.normal(0.0, size ** -0.5, (rank, size)) for size in layout.tap_sizes]
+        b = np.zeros((layout.classes, len(layout.tap_sizes), rank), np.float32)
+        return Adapter(layout, np.concatenate(a, axis=1).astype(np.float32), b, backbone)
+
+    @property
+    def rank(self) -> int:
+        """The rank r."""
+        return int(self.a.shape[0])
+
+    def __call__(self, x: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """
+        Give the adapted logits z = z0 + sum_k B_k A_k x_k.
+
+        x (..., D), logits z0 (..., C); returns (..., C) float32.
+        """
+        z = np.array(logits, np.float32)
+        for k, tap in enumerate(self.layout.slices):
+            z += (x[..., tap] @ self.a[:, tap].T) @ self.b[:, k].T
+        return z
+
+    def digest(self) -> str:
+        """Hash the weights and what they are for: equal digests mean equal adapters."""
+        state = hashlib.sha256(f'{self.backbone} {self.layout}'.encode())
+        state.update(self.a.tobytes())
+        state.update(self.b.tobytes())
+        return state.hexdigest()
+
+    def check_backbone(self, layout: FeatureLayout, backbone: str) -> None:
+        """Raise `AdapterError` unless the adapter was made for this network."""
+        if self.backbone != backbone:
+            raise AdapterError(f'the adapter was made for backbone {self.backbone[:12]}..., '
+                               f'this one is {backbone[:12]}...')
+        if self.layout != layout:
+            raise AdapterError(f'the adapter was made for {self.layout}, wanted {layout}')
+
+    def to_bytes(self) -> bytes:
+        """Serialize as an uncompressed .npz: arrays only, no pickle (doc/formats.md)."""
+        stream = io.BytesIO()
+        np.savez(stream, format=np.int64(FORMAT), a=self.a, b=self.b,
+                 tap_sizes=np.array(self.layout.tap_sizes, np.int64),
+                 backbone=np.frombuffer(self.backbone.encode(), np.uint8))
+        return stream.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Adapter:
+        """Read what `to_bytes` wrote; raises `AdapterError` for anything else."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            if size > MAX_FILE_BYTES:
+                raise AdapterError(f'an adapter file unpacks to {size} bytes, at most '
+                                   f'{MAX_FILE_BYTES} are read')
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                if (version := int(arrays['format'])) != FORMAT:
+                    raise AdapterError(f'adapter format {version} is not known, this version '
+                                       f'reads {FORMAT}')
+                a, b = arrays['a'], arrays['b']
+                sizes = tuple(int(size) for size in arrays['tap_sizes'])
+                backbone = arrays['backbone'].tobytes().decode('ascii')
+            if a.dtype != np.float32 or b.dtype != np.float32 or b.ndim != 3:
+                raise AdapterError(f'a and b must be float32, b with 3 axes, got {a.dtype} '
+                                   f'{a.shape} and {b.dtype} {b.shape}')
+            return Adapter(FeatureLayout(sizes, b.shape[0]), a, b, backbone)
+        except AdapterError:
+            raise
+        except Exception as error:  # zipfile and numpy raise many kinds on a damaged file
+            raise AdapterError(f'not an adapter file: {error}') from error
+
+    @staticmethod
+    def load(path: Path) -> Adapter:
+        """Read an adapter file; raises `AdapterError` that names the file."""
+        try:
+            if (size := path.stat().st_size) > MAX_FILE_BYTES:
+                raise AdapterError(f'{size} bytes, at most {MAX_FILE_BYTES} are read')
+            return Adapter.from_bytes(path.read_bytes())
+        except OSError as error:
+            raise AdapterError(f'cannot read {path}: {error.strerror}') from error
+        except AdapterError as error:
+            raise AdapterError(f'{path}: {error}') from error
