@@ -43,7 +43,9 @@ def judge(candidate: Adapter, current: Adapter, cache: ForwardCache,
                     for adapter in (candidate, current))
     accuracy, accuracy_before = (_score(adapter, cache, cache.holdout_order())[1]
                                  for adapter in (candidate, current))
-    if loss > before + policy.loss_tolerance:
+    if np.isnan(before):
+        return Decision(False, 'no sample is left to judge by')
+    if not loss <= before + policy.loss_tolerance:  # NaN, from weights out of all bounds, too
         return Decision(False, f'the loss on the cached samples rose from {before:.3f} to '
                         f'{loss:.3f}, {policy.loss_tolerance:.3f} more are tolerated', loss,
                         accuracy)
@@ -59,7 +61,11 @@ def _score(adapter: Adapter, cache: ForwardCache, order: np.ndarray) -> tuple[fl
     if len(order) == 0:
         return float('nan'), float('nan')
     x, logits, labels = cache.samples(order[:SAMPLES])
-    z = adapter(x, logits)
-    z -= z.max(axis=1, keepdims=True)
+    with np.errstate(over='ignore', invalid='ignore'):
+        return _loss_and_accuracy(adapter(x, logits), labels)
+
+
+def _loss_and_accuracy(z: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    z = z - z.max(axis=1, keepdims=True)
     losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
     return float(losses.mean()), float((z.argmax(axis=1) == labels).mean())

@@ -98,6 +98,7 @@ class ForwardCache:
         self._scales = np.zeros((self.capacity, len(self.layout.tap_sizes)), np.float32)
         self._logits = np.zeros((self.capacity, self.layout.classes), np.float32)
         self._labels = np.zeros(self.capacity, np.int64)
+        self._square_norms = np.zeros(self.capacity)
 
     def __len__(self) -> int:
         return self.capacity - len(self._free)
@@ -194,8 +195,7 @@ class ForwardCache:
 
     def mean_square_norm(self, slots: np.ndarray) -> float:
         """Give the mean of ||x||^2 over some slots."""
-        x = self.samples(slots)[0]
-        return float(np.einsum('nd,nd->n', x, x).mean())
+        return float(self._square_norms[slots].mean())
 
     def update_since(self, base_version: int) -> CacheUpdate:
         """
@@ -216,6 +216,8 @@ class ForwardCache:
         if record is not None:
             self._codes[slot], self._scales[slot] = record.codes, record.scales
             self._logits[slot] = record.logits
+            x = nf4.dequantize(record.codes, record.scales, self.layout.tap_sizes)
+            self._square_norms[slot] = x @ x
 
     def _release(self, entry: _Entry) -> None:
         assert entry.slot is not None
