@@ -10,8 +10,7 @@
 PYTHON ?= python3
 WORKSPACE := .env/ws
 BUILT := $(WORKSPACE)/install/.built
-SOURCES := $(shell find instantft_ros msg srv action launch config rviz cmake \
-                   -type f -not -path '*/__pycache__/*') CMakeLists.txt package.xml
+BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml
 
 demo: build
 	scripts/in_env python -m instantft_ros.demo.run
@@ -27,14 +26,17 @@ pytest: build
 
 build:
 	@$(PYTHON) scripts/bootstrap.py
+	@find instantft_ros launch config rviz -type f -not -name '*.pyc' | sort > .env/files.new
+	@cmp -s .env/files.new .env/files || mv .env/files.new .env/files
 	@$(MAKE) --no-print-directory $(BUILT)
 
+# The modules are installed as links: only a changed interface or list of files needs a build.
 # In a workspace of its own: CMake refuses include folders (NumPy's, in .env/venv) that lie inside
 # the source folder of the package that uses them.
-$(BUILT): $(SOURCES) .env/ready
+$(BUILT): $(BUILD_FILES) .env/ready .env/files
 	@mkdir -p $(WORKSPACE)/src
 	@ln -sfn ../../.. $(WORKSPACE)/src/instantft_ros
-	cd $(WORKSPACE) && ../../scripts/in_env colcon build --symlink-install --event-handlers console_cohesion+
+	cd $(WORKSPACE) && ../../scripts/in_env colcon build --symlink-install
 	@touch $@
 
 clean:

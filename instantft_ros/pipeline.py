@@ -42,7 +42,7 @@ class Prediction:
 
     frame: FrameId
     scores: np.ndarray
-    version: int
+    version: AdapterVersion
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Pipeline:
     ring: FrameRing
     cache: ForwardCache
     versions: VersionHistory
+    class_names: tuple[str, ...]
     initial: Adapter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,13 +66,11 @@ class Pipeline:
         features = self.backbone.features(self.backbone.preprocess(image, region))
         self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout))
         version = self.versions.current
-        return Prediction(frame, softmax(version.adapter(features.x, features.logits)),
-                          version.number)
+        return Prediction(frame, softmax(version.adapter(features.x, features.logits)), version)
 
     def correct(self, correction: Correction) -> Answer:
         """Take an operator's correction; never raises for bad input."""
-        return apply_correction(correction, self.ring, self.cache,
-                                self.backbone.manifest.classes)
+        return apply_correction(correction, self.ring, self.cache, self.class_names)
 
     def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
         """Ask for a fine-tuning; None when there is no sample to train on."""

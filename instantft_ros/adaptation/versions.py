@@ -11,12 +11,13 @@ from instantft_ros.core.errors import AdapterError
 
 @dataclass(frozen=True)
 class AdapterVersion:
-    """An adapter with its number, the number it was trained from, and the cache it has seen."""
+    """An adapter, its number and digest, the number it came from, and the cache it has seen."""
 
     number: int
     parent: int
     cache_version: int
     adapter: Adapter
+    digest: str
 
 
 class VersionHistory:
@@ -28,7 +29,7 @@ class VersionHistory:
     """
 
     def __init__(self, initial: Adapter, keep: int = 32) -> None:
-        self.current = AdapterVersion(0, 0, 0, initial)
+        self.current = AdapterVersion(0, 0, 0, initial, initial.digest())
         self._initial = self.current
         self._keep = keep
         self._last_number = 0
@@ -37,7 +38,8 @@ class VersionHistory:
     def adopt(self, adapter: Adapter, parent: int, cache_version: int) -> AdapterVersion:
         """Make an adapter the current version."""
         self._last_number += 1
-        version = AdapterVersion(self._last_number, parent, cache_version, adapter)
+        version = AdapterVersion(self._last_number, parent, cache_version, adapter,
+                                 adapter.digest())
         self._kept[version.number] = version
         if len(self._kept) > self._keep:
             self._kept.popitem(last=False)
