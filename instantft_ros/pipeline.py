@@ -97,5 +97,6 @@ class Pipeline:
 
 def softmax(z: np.ndarray) -> np.ndarray:
     """Give softmax over the last axis, float32."""
-    exp_z = np.exp(z - z.max(axis=-1, keepdims=True))
-    return exp_z / exp_z.sum(axis=-1, keepdims=True)
+    exp_z: np.ndarray = np.exp(z - z.max(axis=-1, keepdims=True))
+    exp_z /= exp_z.sum(axis=-1, keepdims=True)
+    return exp_z

@@ -23,6 +23,7 @@ PREREQUISITES = {'gcc': 'gcc', 'g++': 'g++', 'cmake': 'cmake', 'make': 'make'}
 
 
 def main() -> int:
+    """Set up what is missing; an exit code."""
     missing = missing_prerequisites()
     if missing:
         print(f'missing: {", ".join(missing)}. On Debian or Ubuntu: '

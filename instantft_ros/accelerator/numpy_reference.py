@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from instantft_ros.accelerator.base import (Accelerator, CacheMirror, OnEpoch, stop_unless,
-                                            Trained)
+from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, stop_unless, Trained
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.core import nf4
 from instantft_ros.core.features import FeatureLayout

@@ -138,7 +138,7 @@ _VERDICTS = {
 
 
 def _summary(outcomes: list[Outcome]) -> Answer:
-    """The best that happened to any frame is the verdict; the reason counts them all."""
+    """Make the best that happened to any frame the verdict; the reason counts them all."""
     counts = Counter(outcomes)
     verdicts = {_VERDICTS[outcome] for outcome in counts}
     verdict = next(verdict for verdict in Verdict if verdict in verdicts)

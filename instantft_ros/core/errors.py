@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose; each message says what came and what was wanted."""
+"""The errors raised on purpose; each message says what came and what was wanted."""
 
 
 class InstantFTError(Exception):

@@ -128,8 +128,9 @@ class ForwardCache:
         """
         Label a frame; of several corrections of one frame the one issued last stands.
 
-        `record` may be None only for a frame that is labelled already. Among equal `issued_ns` the higher label stands, and a label stands over a retraction, so
-        that the order of arrival never matters. Raises `CacheError` for an unknown label.
+        `record` may be None only for a frame that is labelled already. Among equal `issued_ns`
+        the higher label stands, and a label stands over a retraction, so that the order of
+        arrival never matters. Raises `CacheError` for an unknown label.
         """
         if not 0 <= label < self.layout.classes:
             raise CacheError(f'label must be in [0, {self.layout.classes}), got {label}')

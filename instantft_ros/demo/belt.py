@@ -69,7 +69,7 @@ class Belt:
                              interpolation=cv2.INTER_CUBIC)
         turn = cv2.getRotationMatrix2D((STATION[2] / 2, STATION[3] / 2),
                                        self.drift.tilt_deg * progress + wobble_deg, 1.0)
-        turn[:, 2] += np.array(STATION[:2]) + jitter_px
+        turn[:, 2] = turn[:, 2] + STATION[:2] + jitter_px
         garment = cv2.warpAffine(garment, turn, (WIDTH, HEIGHT))
         belt = np.roll(self._belt, (index // self.dwell) * 160, axis=1)
         gain = 1.0 + (self.drift.gain - 1.0) * progress

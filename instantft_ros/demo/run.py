@@ -25,6 +25,7 @@ NODES = ('accelerator', 'classifier', 'demo_operator', 'demo_camera')
 
 
 def main() -> int:
+    """Start the nodes, wait for the summary, stop them."""
     parser = argparse.ArgumentParser(prog='python -m instantft_ros.demo.run', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('out/demo'),

@@ -13,8 +13,13 @@ from rclpy.executors import MultiThreadedExecutor
 from instantft_ros.accelerator import registry
 from instantft_ros.accelerator.base import Accelerator
 from instantft_ros.action import FineTune
-from instantft_ros.core.errors import (CacheError, CacheMismatchError, Cancelled, InstantFTError,
-                                       JobError)
+from instantft_ros.core.errors import (
+    CacheError,
+    CacheMismatchError,
+    Cancelled,
+    InstantFTError,
+    JobError,
+)
 from instantft_ros.nodes import conversions
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import parameter, Parameters

@@ -12,18 +12,25 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import CompressedImage, Image
-from std_srvs.srv import SetBool, Trigger as TriggerSrv
+from std_srvs.srv import SetBool
+from std_srvs.srv import Trigger as TriggerSrv
 from visualization_msgs.msg import Marker
 
-from instantft_ros import models, pipeline as flow
+from instantft_ros import models
+from instantft_ros import pipeline as flow
 from instantft_ros.adaptation.gate import GatePolicy
 from instantft_ros.adaptation.trigger import Trigger, TriggerPolicy
 from instantft_ros.adaptation.versions import VersionHistory
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone, Region
 from instantft_ros.core.corrections import Answer
-from instantft_ros.core.errors import (AdapterError, FeatureError, ImageError, InstantFTError,
-                                       ManifestError)
+from instantft_ros.core.errors import (
+    AdapterError,
+    FeatureError,
+    ImageError,
+    InstantFTError,
+    ManifestError,
+)
 from instantft_ros.core.files import write_atomically
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
@@ -115,7 +122,8 @@ class ClassifierNode(ManagedNode):
             self.create_service(SetBool, '~/freeze', self._on_freeze),
             self.create_service(Rollback, '~/rollback', self._on_rollback)]
         self._client = FineTuneClient(self, 'fine_tune', self._on_trained)
-        self._timer_handles = [self.create_timer(TICK_S, self._tick), self.create_timer(1.0, self._report)]
+        self._timer_handles = [self.create_timer(TICK_S, self._tick),
+                               self.create_timer(1.0, self._report)]
         self.get_logger().info(
             f"network '{backbone.manifest.name}', {backbone.layout.dim} features in "
             f'{len(backbone.layout.tap_sizes)} taps, {len(self._class_names)} classes; images '

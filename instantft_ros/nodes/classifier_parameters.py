@@ -14,8 +14,8 @@ class ClassifierParameters:
     autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
     manifest: str = parameter('', 'manifest file of the frozen network; empty: the LeNet-5 for '
                               'Fashion-MNIST that ships with the package')
-    class_names: tuple[str, ...] = parameter((), 'names to use instead of the manifest\'s, as '
-                                             'many as it has classes; empty: the manifest\'s')
+    class_names: tuple[str, ...] = parameter((), "names to use instead of the manifest's, as "
+                                             "many as it has classes; empty: the manifest's")
     cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has its '
                                          'parameters <name>.topic and <name>.region')
     image_reliability: str = parameter('best_effort', 'reliability asked of image publishers; '
@@ -37,7 +37,7 @@ class ClassifierParameters:
     rank: int = parameter(4, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
     initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
-                                     'which the predictions are the frozen network\'s')
+                                     "which the predictions are the frozen network's")
     epochs: int = parameter(10, 'passes over the cache in one fine-tuning', low=1, high=1000,
                             live=True)
     batch_size: int = parameter(1, 'samples per step', low=1, high=65_536, live=True)

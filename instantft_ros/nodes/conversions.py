@@ -9,8 +9,7 @@ import numpy as np
 
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
 from instantft_ros.action import FineTune
-from instantft_ros.core import corrections
-from instantft_ros.core import nf4
+from instantft_ros.core import corrections, nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.corrections import Answer, Verdict
 from instantft_ros.core.errors import AdapterError, CacheError, JobError

@@ -101,9 +101,9 @@ class DemoMonitor(Node):
             return
         elapsed_s = self._elapsed_s(conversions.nanoseconds(prediction.header.stamp))
         index = round(elapsed_s * self.world.rate_hz)
-        if not self.log.seen or self.log.seen[-1].version != prediction.adapter_version:
-            if prediction.adapter_version:
-                self.log.swaps_s.append(elapsed_s)
+        before = self.log.seen[-1].version if self.log.seen else 0
+        if prediction.adapter_version != before:
+            self.log.swaps_s.append(elapsed_s)
         self.log.seen.append(report.Seen(index, prediction.adapter_version,
                                          np.array(prediction.scores, np.float32)))
         self._recent.append(prediction.class_id == self._belt.label(index))
