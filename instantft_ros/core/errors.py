@@ -41,5 +41,9 @@ class AcceleratorError(InstantFTError, RuntimeError):
     """An accelerator is not there, failed, or answered with something unusable."""
 
 
+class ParameterError(InstantFTError, ValueError):
+    """A node was started with a parameter of the wrong type or out of its bounds."""
+
+
 class Cancelled(InstantFTError):
     """A fine-tuning was stopped before its end because its caller asked for that."""

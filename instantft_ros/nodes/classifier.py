@@ -80,7 +80,8 @@ class ClassifierNode(ManagedNode):
         """Load the network and make everything but the camera subscriptions."""
         p = self._settings.value
         backbone = Backbone(Path(p.manifest) if p.manifest else models.DEFAULT_MANIFEST)
-        self._class_names = p.class_names or backbone.manifest.classes
+        self._class_names = (backbone.manifest.classes if p.class_names == ('',) else
+                             p.class_names)
         if len(self._class_names) != backbone.layout.classes:
             raise ManifestError(f'class_names must have {backbone.layout.classes} names, as many '
                                 f'as the network has classes, got {len(self._class_names)}')
@@ -287,9 +288,9 @@ class ClassifierNode(ManagedNode):
         status.trainings += 1
         status.loss, status.holdout_accuracy = decision.loss, decision.holdout_accuracy
         self._problem = ''
+        self._save_version()  # first: what is announced is on the disk
         self._event(f'version {version.number} from {len(done.job.order)} samples: '
                     f'{decision.reason}, {done.round_trip_ms:.0f} ms')
-        self._save_version()
 
     def _drop_training(self) -> None:
         if self._client is not None and self._client.busy:
@@ -347,8 +348,8 @@ class ClassifierNode(ManagedNode):
             return response
         self._drop_training()
         self._status.loss = self._status.holdout_accuracy = float('nan')
-        self._event(f'rolled back from version {left} to {wanted}, now version {now.number}')
         self._save_version()
+        self._event(f'rolled back from version {left} to {wanted}, now version {now.number}')
         response.success, response.adapter_version = True, now.number
         return response
 
@@ -403,6 +404,7 @@ class ClassifierNode(ManagedNode):
         status.cache_per_class = array('I', cache.counts().tolist())
         status.cache_version = cache.version
         status.corrections_pending = self._trigger.pending
+        status.accelerator_ready = self._client.ready
         self._statuses.publish(status)
         self._markers.publish(overlay.status_marker(status))
 

@@ -14,8 +14,8 @@ class ClassifierParameters:
     autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
     manifest: str = parameter('', 'manifest file of the frozen network; empty: the LeNet-5 for '
                               'Fashion-MNIST that ships with the package')
-    class_names: tuple[str, ...] = parameter((), "names to use instead of the manifest's, as "
-                                             "many as it has classes; empty: the manifest's")
+    class_names: tuple[str, ...] = parameter(('',), "names to use instead of the manifest's, as "
+                                             "many as it has classes; ['']: the manifest's")
     cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has its '
                                          'parameters <name>.topic and <name>.region')
     image_reliability: str = parameter('best_effort', 'reliability asked of image publishers; '

@@ -29,6 +29,8 @@ def adaptation(node: str, status: Status, problem: str) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, status.last_event
     if problem:
         level, message = DiagnosticStatus.WARN, problem
+    elif not status.accelerator_ready:
+        level, message = DiagnosticStatus.WARN, 'no accelerator node offers the action fine_tune'
     shown = ('adapter_version', 'cache_samples', 'cache_capacity', 'corrections_pending',
              'backend', 'train_ms', 'trainings', 'trainings_failed', 'trainings_refused',
              'images_received', 'images_superseded', 'images_rejected')

@@ -45,6 +45,11 @@ class FineTuneClient:
         self._held = ('', 0)
 
     @property
+    def ready(self) -> bool:
+        """Whether an accelerator node offers the action."""
+        return bool(self._client.server_is_ready())
+
+    @property
     def busy(self) -> bool:
         """Whether a job is under way."""
         return self._job is not None
@@ -59,7 +64,7 @@ class FineTuneClient:
         self._job, self._handle = job, None
         self._started_s = time.monotonic()
         self._deadline_s = self._started_s + deadline_s
-        if not self._client.server_is_ready():
+        if not self.ready:
             self._finish(job, None, 'no accelerator node offers the action fine_tune')
             return
         accepted = self._client.send_goal_async(conversions.goal(job))

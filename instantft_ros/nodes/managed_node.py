@@ -9,9 +9,10 @@ from lifecycle_msgs.msg import State
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
 from rclpy.node import Node
 
-from instantft_ros.core.errors import InstantFTError
+from instantft_ros.core.errors import InstantFTError, ParameterError
 
 
 class ManagedNode(LifecycleNode):
@@ -93,7 +94,11 @@ def run(make_node: Callable[[], Node],
     """Run a node until it is interrupted; an exit code for the process."""
     rclpy.init()
     try:
-        node = make_node()
+        try:
+            node = make_node()
+        except ParameterError as error:
+            get_logger('instantft_ros').fatal(str(error))
+            return 1
         executor = make_executor()
         executor.add_node(node)
         try:

@@ -18,8 +18,11 @@ from rcl_interfaces.msg import (
     ParameterType,
     SetParametersResult,
 )
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from instantft_ros.core.errors import ParameterError
 
 T = TypeVar('T')
 
@@ -58,7 +61,7 @@ class Parameters(Generic[T]):
     A node's parameters as one immutable value, replaced as a whole when a live one changes.
 
     Names get `prefix` in front. A value of the wrong type or out of bounds is refused by
-    declaration or by `set_parameters`, with the reason; the old value stands.
+    declaration (`ParameterError`) or by `set_parameters`, with the reason; the old value stands.
     """
 
     def __init__(self, node: Node, kind: type[T], prefix: str = '',
@@ -70,11 +73,14 @@ class Parameters(Generic[T]):
             default = declared.default
             if isinstance(default, tuple):
                 default = list(default)
-            node.declare_parameter(name, default, _descriptor(declared))
+            try:
+                node.declare_parameter(name, default, _descriptor(declared))
+            except ParameterException as error:
+                raise ParameterError(f'parameter {name}: {error}') from error
             values[declared.name] = _value(node.get_parameter(name))
         self.value = kind(**values)
         if (problem := self._problem(values)):
-            raise ValueError(problem)
+            raise ParameterError(problem)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, changed: list[Parameter]) -> SetParametersResult:
@@ -105,7 +111,7 @@ def _descriptor(declared: dataclasses.Field[Any]) -> ParameterDescriptor:
                                      read_only=not spec.live)
     default = declared.default
     if isinstance(default, tuple):
-        descriptor.type = _ARRAYS[type(default[0]) if default else str]
+        descriptor.type = _ARRAYS[type(default[0])]
     else:
         descriptor.type = _TYPES[type(default)]
     if spec.choices:
@@ -122,8 +128,6 @@ def _descriptor(declared: dataclasses.Field[Any]) -> ParameterDescriptor:
 
 def _value(parameter: Parameter) -> Any:
     value = parameter.value
-    if value is None:
-        return ()
     if isinstance(value, (bool, int, float, str)):
         return value
     return tuple(value)
