@@ -3,8 +3,9 @@
 import pytest
 
 try:
-    import instantft_ros.msg  # noqa: F401
     import rclpy  # noqa: F401
+
+    import instantft_ros.msg  # noqa: F401
 except ImportError:
     collect_ignore_glob = ['test_*.py']
 

@@ -16,7 +16,6 @@ from typing import Any
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from instantft_ros.msg import Correction, CorrectionAck, Prediction, Status
 import numpy as np
 import rclpy
 from rclpy.action import ActionClient
@@ -28,6 +27,7 @@ from sensor_msgs.msg import Image
 
 from instantft_ros.action import FineTune
 from instantft_ros.demo.belt import Belt, Drift, STATION
+from instantft_ros.msg import Correction, CorrectionAck, Prediction, Status
 from instantft_ros.nodes import qos
 
 #: Longest wait for anything, seconds: generous, as nothing is timed here.

@@ -4,8 +4,6 @@ from array import array
 
 from builtin_interfaces.msg import Time
 import cv2
-from instantft_ros.msg import Correction, CorrectionAck, Status
-from instantft_ros.srv import Rollback
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 import numpy as np
@@ -16,7 +14,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from instantft_ros.core.adapter import Adapter
+from instantft_ros.msg import Correction, CorrectionAck, Status
 from instantft_ros.nodes import qos
+from instantft_ros.srv import Rollback
 
 
 def learn(robot, indices) -> CorrectionAck:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 from harness import environment
-
 from instantft_ros.demo.report import Log, summary, table
 from instantft_ros.demo.world_parameters import WorldParameters
 
@@ -39,7 +38,7 @@ def test_a_node_that_dies_ends_the_demo_with_its_words(tmp_path):
                            str(tmp_path), '--backend', 'abacus'], env=environment(),
                           capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "accelerator ended with code 1" in done.stderr
+    assert 'accelerator ended with code 1' in done.stderr
     assert "got 'abacus'" in done.stderr
 
 

@@ -7,11 +7,15 @@ import pytest
 pytest.importorskip('launch', reason='this environment has no launch packages')
 pytest.importorskip('launch_ros', reason='this environment has no launch_ros')
 
-from harness import environment  # noqa: E402
-from launch import LaunchDescription, LaunchService  # noqa: E402
-from launch.actions import IncludeLaunchDescription, TimerAction  # noqa: E402
-from launch.actions import Shutdown  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from launch import LaunchDescription, LaunchService
+from launch.actions import (
+    IncludeLaunchDescription,
+    Shutdown,
+    TimerAction,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from harness import environment
 
 LAUNCH = Path(__file__).parents[2] / 'launch'
 
