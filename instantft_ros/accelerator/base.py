@@ -48,6 +48,8 @@ class Trained:
     losses: tuple[float, ...]
     energy_j: float = float('nan')
     cycles: int = 0
+    backend: str = ''       # where it is not the one that was asked
+    fallback: str = ''      # why another one stepped in
 
 
 class CacheMirror:
@@ -111,8 +113,8 @@ class Accelerator(ABC):
             adapter = Adapter(layout, trained.a, trained.b, job.start.backbone)
         except AdapterError as error:
             raise AcceleratorError(f'{self.name}: the training diverged: {error}') from error
-        return FineTuneResult(adapter, trained.losses, self.name, train_ms, trained.energy_j,
-                              trained.cycles)
+        return FineTuneResult(adapter, trained.losses, trained.backend or self.name, train_ms,
+                              trained.energy_j, trained.cycles, trained.fallback)
 
     def close(self) -> None:
         """Give back what the backend holds; it is not used again."""

@@ -66,6 +66,7 @@ class FineTuneResult:
     losses (epochs,): mean cross-entropy of each epoch, taken during training, in nats.
     train_ms: the backend's own time; energy_j: NaN where it cannot be measured.
     cycles: clock cycles of the accelerator, 0 where it has no such counter.
+    fallback: why another backend than the chosen one did the work; empty: it did not.
     """
 
     adapter: Adapter
@@ -74,3 +75,4 @@ class FineTuneResult:
     train_ms: float
     energy_j: float = float('nan')
     cycles: int = 0
+    fallback: str = ''

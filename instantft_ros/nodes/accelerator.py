@@ -12,6 +12,7 @@ from rclpy.executors import MultiThreadedExecutor
 
 from instantft_ros.accelerator import registry
 from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.accelerator.fallback import WithFallback
 from instantft_ros.action import FineTune
 from instantft_ros.core.errors import (
     CacheError,
@@ -31,6 +32,8 @@ class AcceleratorParameters:
 
     backend: str = parameter('cpu', 'what trains the adapters',
                              choices=tuple(sorted(registry.BACKENDS)))
+    fallback: str = parameter('cpu', 'what steps in when the backend fails while it runs',
+                              choices=('none', 'cpu'))
     autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
 
 
@@ -48,8 +51,13 @@ class AcceleratorNode(ManagedNode):
 
     def configure(self) -> None:
         """Open the backend."""
-        self._backend = registry.create(self._settings.value.backend)
-        self.get_logger().info(f"backend '{self._backend.name}' is ready")
+        settings = self._settings.value
+        backend = registry.create(settings.backend)
+        if settings.fallback not in ('none', backend.name):
+            backend = WithFallback(backend, registry.create(settings.fallback))
+        self._backend = backend
+        self.get_logger().info(f"backend '{backend.name}' is ready, fallback: "
+                               f'{settings.fallback}')
 
     def activate(self) -> None:
         """Offer the action."""
@@ -104,7 +112,8 @@ class AcceleratorNode(ManagedNode):
 
         assert self._backend is not None
         done = self._backend.fine_tune(conversions.job(handle.request), on_epoch)
-        self.get_logger().debug(f'{len(handle.request.order)} samples in {done.train_ms:.1f} ms')
+        if done.fallback:
+            self.get_logger().warning(done.fallback, throttle_duration_sec=5.0)
         return conversions.result(done)
 
 

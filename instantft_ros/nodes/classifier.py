@@ -280,6 +280,9 @@ class ClassifierNode(ManagedNode):
             GatePolicy(p.loss_tolerance, p.accuracy_tolerance))
         status.backend, status.train_ms = done.result.backend, done.result.train_ms
         status.energy_j, status.round_trip_ms = done.result.energy_j, done.round_trip_ms
+        if done.result.fallback:
+            status.fallbacks += 1
+            self.get_logger().warning(done.result.fallback, throttle_duration_sec=5.0)
         if not decision.accepted:
             status.trainings_refused += 1
             self._problem = f'the new adapter was refused: {decision.reason}'
@@ -287,7 +290,7 @@ class ClassifierNode(ManagedNode):
             return
         status.trainings += 1
         status.loss, status.holdout_accuracy = decision.loss, decision.holdout_accuracy
-        self._problem = ''
+        self._problem = done.result.fallback
         self._save_version()  # first: what is announced is on the disk
         self._event(f'version {version.number} from {len(done.job.order)} samples: '
                     f'{decision.reason}, {done.round_trip_ms:.0f} ms')

@@ -122,7 +122,7 @@ def result(done: FineTuneResult) -> FineTune.Result:
     return FineTune.Result(
         status=FineTune.Result.OK, backend=done.backend, a=_float32(done.adapter.a),
         b=_float32(done.adapter.b), losses=array('f', done.losses), train_ms=done.train_ms,
-        energy_j=done.energy_j, cycles=done.cycles)
+        energy_j=done.energy_j, cycles=done.cycles, fallback=done.fallback)
 
 
 def fine_tune_result(message: FineTune.Result, asked: FineTuneJob) -> FineTuneResult:
@@ -131,7 +131,7 @@ def fine_tune_result(message: FineTune.Result, asked: FineTuneJob) -> FineTuneRe
     b = _shaped('b', np.asarray(message.b), asked.start.b.shape)
     adapter = Adapter(asked.start.layout, a, b, asked.start.backbone)
     return FineTuneResult(adapter, tuple(message.losses), message.backend, message.train_ms,
-                          message.energy_j, message.cycles)
+                          message.energy_j, message.cycles, message.fallback)
 
 
 def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
