@@ -75,7 +75,7 @@ def systemverilog(spec: dict[str, Any]) -> str:
             f"  localparam int LN2 = {round(math.log(2) * 2 ** spec['formats']['Z']['fraction'])};"]
     for register in spec['registers']:
         out += ['', f"  // {register['text']}",
-                f"  localparam logic [12:0] {register['name']} = 13'h{register['offset']:04x};"]
+                f"  localparam logic [12:0] REG_{register['name']} = 13'h{register['offset']:04x};"]
         for field, entry in register.get('fields', {}).items():
             high, low = entry['bits'].split(':')
             out.append(f"  localparam int {register['name']}_{field}_HIGH = {high};")

@@ -82,10 +82,10 @@ package instantft_pkg;
   localparam int LN2 = 2839;
 
   // the letters IFT1, 0x49465431
-  localparam logic [12:0] ID = 13'h0000;
+  localparam logic [12:0] REG_ID = 13'h0000;
 
   // what this build holds
-  localparam logic [12:0] BUILD = 13'h0004;
+  localparam logic [12:0] REG_BUILD = 13'h0004;
   localparam int BUILD_LANES_HIGH = 7;
   localparam int BUILD_LANES_LOW = 0;
   localparam int BUILD_RANK_HIGH = 11;
@@ -98,14 +98,14 @@ package instantft_pkg;
   localparam int BUILD_VERSION_LOW = 24;
 
   // commands; a START while busy is refused with SLVERR
-  localparam logic [12:0] CONTROL = 13'h0008;
+  localparam logic [12:0] REG_CONTROL = 13'h0008;
   localparam int CONTROL_START_HIGH = 0;
   localparam int CONTROL_START_LOW = 0;
   localparam int CONTROL_ABORT_HIGH = 1;
   localparam int CONTROL_ABORT_LOW = 1;
 
   // state of the current or last job
-  localparam logic [12:0] STATUS = 13'h000c;
+  localparam logic [12:0] REG_STATUS = 13'h000c;
   localparam int STATUS_BUSY_HIGH = 0;
   localparam int STATUS_BUSY_LOW = 0;
   localparam int STATUS_DONE_HIGH = 1;
@@ -118,86 +118,86 @@ package instantft_pkg;
   localparam int STATUS_PHASE_LOW = 4;
 
   // why the last job stopped
-  localparam logic [12:0] ERROR = 13'h0010;
+  localparam logic [12:0] REG_ERROR = 13'h0010;
   localparam int ERROR_CODE_HIGH = 7;
   localparam int ERROR_CODE_LOW = 0;
   localparam int ERROR_DETAIL_HIGH = 31;
   localparam int ERROR_DETAIL_LOW = 16;
 
   // 1 raises the interrupt at the end of a job
-  localparam logic [12:0] IRQ_ENABLE = 13'h0014;
+  localparam logic [12:0] REG_IRQ_ENABLE = 13'h0014;
 
   // a job has ended; write 1 to clear
-  localparam logic [12:0] IRQ_STATUS = 13'h0018;
+  localparam logic [12:0] REG_IRQ_STATUS = 13'h0018;
 
   // epochs that are complete; their losses can be read
-  localparam logic [12:0] EPOCH = 13'h001c;
+  localparam logic [12:0] REG_EPOCH = 13'h001c;
 
   // taps K of a sample
-  localparam logic [12:0] TAPS = 13'h0020;
+  localparam logic [12:0] REG_TAPS = 13'h0020;
 
   // classes C, at least 2
-  localparam logic [12:0] CLASSES = 13'h0024;
+  localparam logic [12:0] REG_CLASSES = 13'h0024;
 
   // slots of the cache; slots * words must fit the code memory
-  localparam logic [12:0] SLOTS = 13'h0028;
+  localparam logic [12:0] REG_SLOTS = 13'h0028;
 
   // records to load before training, 0 when the cache did not change
-  localparam logic [12:0] RECORDS = 13'h002c;
+  localparam logic [12:0] REG_RECORDS = 13'h002c;
 
   // length N of the order
-  localparam logic [12:0] SAMPLES = 13'h0030;
+  localparam logic [12:0] REG_SAMPLES = 13'h0030;
 
   // times that the order is visited
-  localparam logic [12:0] EPOCHS = 13'h0034;
+  localparam logic [12:0] REG_EPOCHS = 13'h0034;
 
   // learning rate of the first step, in units of 2^-32
-  localparam logic [12:0] RATE_START = 13'h0038;
+  localparam logic [12:0] REG_RATE_START = 13'h0038;
 
   // what the rate loses with each step, in units of 2^-32; it stops at 0
-  localparam logic [12:0] RATE_STEP = 13'h003c;
+  localparam logic [12:0] REG_RATE_STEP = 13'h003c;
 
   // records, low half; 4,096-byte aligned like all addresses
-  localparam logic [12:0] RECORD_ADDRESS = 13'h0040;
+  localparam logic [12:0] REG_RECORD_ADDRESS = 13'h0040;
 
   // records, bits 39 to 32
-  localparam logic [12:0] RECORD_ADDRESS_HIGH = 13'h0044;
+  localparam logic [12:0] REG_RECORD_ADDRESS_HIGH = 13'h0044;
 
   // order, low half
-  localparam logic [12:0] ORDER_ADDRESS = 13'h0048;
+  localparam logic [12:0] REG_ORDER_ADDRESS = 13'h0048;
 
   // order, bits 39 to 32
-  localparam logic [12:0] ORDER_ADDRESS_HIGH = 13'h004c;
+  localparam logic [12:0] REG_ORDER_ADDRESS_HIGH = 13'h004c;
 
   // start weights, low half
-  localparam logic [12:0] START_ADDRESS = 13'h0050;
+  localparam logic [12:0] REG_START_ADDRESS = 13'h0050;
 
   // start weights, bits 39 to 32
-  localparam logic [12:0] START_ADDRESS_HIGH = 13'h0054;
+  localparam logic [12:0] REG_START_ADDRESS_HIGH = 13'h0054;
 
   // trained weights, low half
-  localparam logic [12:0] RESULT_ADDRESS = 13'h0058;
+  localparam logic [12:0] REG_RESULT_ADDRESS = 13'h0058;
 
   // trained weights, bits 39 to 32
-  localparam logic [12:0] RESULT_ADDRESS_HIGH = 13'h005c;
+  localparam logic [12:0] REG_RESULT_ADDRESS_HIGH = 13'h005c;
 
   // clock cycles of check and load, of the last job
-  localparam logic [12:0] CYCLES_LOAD = 13'h0060;
+  localparam logic [12:0] REG_CYCLES_LOAD = 13'h0060;
 
   // clock cycles of training
-  localparam logic [12:0] CYCLES_TRAIN = 13'h0064;
+  localparam logic [12:0] REG_CYCLES_TRAIN = 13'h0064;
 
   // clock cycles of storing
-  localparam logic [12:0] CYCLES_STORE = 13'h0068;
+  localparam logic [12:0] REG_CYCLES_STORE = 13'h0068;
 
   // clock cycles from start to end
-  localparam logic [12:0] CYCLES_TOTAL = 13'h006c;
+  localparam logic [12:0] REG_CYCLES_TOTAL = 13'h006c;
 
   // words of each tap, at least 1
-  localparam logic [12:0] TAP_WORDS = 13'h0080;
+  localparam logic [12:0] REG_TAP_WORDS = 13'h0080;
 
   // sum over an epoch of the cross-entropy in nats, in units of 2^-12
-  localparam logic [12:0] LOSS = 13'h1000;
+  localparam logic [12:0] REG_LOSS = 13'h1000;
 
   typedef enum logic [7:0] {
     ERROR_NONE = 8'd0,  // no error
