@@ -52,6 +52,8 @@ module axi_lite_registers
   localparam logic [31:0] BUILD_VALUE =
       {8'd1, 6'(MAX_CLASSES), 6'(MAX_TAPS), 4'(RANK), 8'(LANES)};
 
+  logic [12:0] read_offset;
+
   // ---- losses of the epochs ----
   localparam int EPOCH_INDEX = $clog2(MAX_EPOCHS);
   (* ram_style = "block" *) logic [31:0] losses[MAX_EPOCHS];
@@ -134,7 +136,6 @@ module axi_lite_registers
   end
 
   // ---- reads: take the address, look up, answer ----
-  logic [12:0] read_offset;
   logic [1:0] reading;
   logic [31:0] value;
   logic known;

@@ -106,7 +106,7 @@ module instantft
   logic [BEATS_BITS-1:0] read_beats;
 
   controller #(
-      .BEATS_BITS
+      .BEATS_BITS(BEATS_BITS)
   ) controller_i (
       .clk(aclk),
       .rst_n(aresetn),
@@ -118,7 +118,7 @@ module instantft
   logic [BUS_BITS-1:0] load_data;
 
   axi_reader #(
-      .BEATS_BITS
+      .BEATS_BITS(BEATS_BITS)
   ) reader_i (
       .clk(aclk),
       .rst_n(aresetn),
