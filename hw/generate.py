@@ -52,6 +52,11 @@ def log_table(spec: dict[str, Any]) -> list[int]:
     return [0, *(round(one * math.log1p((i + 0.5) / n)) for i in range(1, n))]
 
 
+def ln2(spec: dict[str, Any]) -> int:
+    """Give ln 2 in Z's format."""
+    return round(math.log(2) * 2 ** spec['formats']['Z']['fraction'])
+
+
 def systemverilog(spec: dict[str, Any]) -> str:
     """Give the package that every RTL module imports."""
     out = [f'// {NOTICE}', '', '// A module uses some of these constants, none of them all.',
@@ -72,10 +77,11 @@ def systemverilog(spec: dict[str, Any]) -> str:
             f"  localparam int EXP_STEP_LOG2 = {spec['tables']['EXP_STEP_LOG2']};",
             f"  localparam int EXP_ENTRIES = {spec['tables']['EXP_ENTRIES']};",
             f"  localparam int RECIPROCAL_ENTRIES = {spec['tables']['RECIPROCAL_ENTRIES']};",
-            f"  localparam int LN2 = {round(math.log(2) * 2 ** spec['formats']['Z']['fraction'])};"]
+            f'  localparam int LN2 = {ln2(spec)};']
     for register in spec['registers']:
         out += ['', f"  // {register['text']}",
-                f"  localparam logic [12:0] REG_{register['name']} = 13'h{register['offset']:04x};"]
+                f"  localparam logic [12:0] REG_{register['name']} = "
+                f"13'h{register['offset']:04x};"]
         for field, entry in register.get('fields', {}).items():
             high, low = entry['bits'].split(':')
             out.append(f"  localparam int {register['name']}_{field}_HIGH = {high};")
@@ -100,7 +106,8 @@ def systemverilog(spec: dict[str, Any]) -> str:
             ('logarithm', 'ln(1 + i / 1024)', formats['Z']['fraction'], log_table(spec))):
         width = (len(table) - 1).bit_length()
         out += ['', f'  // {text}',
-                f'  function automatic logic [{bits - 1}:0] {name}(input logic [{width - 1}:0] i);',
+                f'  function automatic logic [{bits - 1}:0] {name}('
+                f'input logic [{width - 1}:0] i);',
                 '    case (i)']
         out += [f"      {width}'d{i}: {name} = {bits}'d{v};" for i, v in enumerate(table)]
         out += [f"      default: {name} = '0;", '    endcase', '  endfunction']
@@ -122,7 +129,7 @@ def python(spec: dict[str, Any]) -> str:
             f"SCALE_MANTISSA, SCALE_EXPONENT, SCALE_BIAS = {scale['mantissa']}, "
             f"{scale['exponent']}, {scale['bias']}", '',
             f"EXP_STEP_LOG2 = {spec['tables']['EXP_STEP_LOG2']}",
-            f"LN2 = {round(math.log(2) * 2 ** spec['formats']['Z']['fraction'])}"]
+            f'LN2 = {ln2(spec)}']
     for name, table in (('FEATURE_TABLE', feature_table(spec['formats']['FEATURE'])),
                         ('EXP_TABLE', exp_table(spec)),
                         ('RECIPROCAL_TABLE', reciprocal_table(spec)),
@@ -138,7 +145,8 @@ def python(spec: dict[str, Any]) -> str:
     out += ['', '', 'class ErrorCode(IntEnum):', '    """Why a job stopped."""', '']
     out += [f"    {error['name']} = {error['code']}" for error in spec['errors']]
     out += ['', '', 'ERROR_TEXTS = {']
-    out += [f"    ErrorCode.{error['name']}: {_quoted(error['text'])}," for error in spec['errors']]
+    for error in spec['errors']:
+        out += [f"    ErrorCode.{error['name']}:", f"        {_quoted(error['text'])},"]
     out += ['}', '']
     return '\n'.join(out)
 
@@ -170,9 +178,10 @@ def markdown(spec: dict[str, Any]) -> str:
             f"{'yes' if entry['signed'] else 'no'} | {entry['text']} |"
             for name, entry in spec['formats'].items()]
     scale = spec['scale']
-    out += ['', f"A tap's scale is a half word: mantissa in bits {scale['mantissa'] - 1}:0, exponent "
-            f"in bits 15:{scale['mantissa']};", f"scale = mantissa * 2^(exponent - {scale['bias']}), "
-            'already multiplied by 128 / 127, the inverse of a level of 1.', '']
+    out += ['', f"A tap's scale is a half word: mantissa in bits {scale['mantissa'] - 1}:0, "
+            f"exponent in bits 15:{scale['mantissa']};",
+            f"scale = mantissa * 2^(exponent - {scale['bias']}), already multiplied by "
+            '128 / 127, the inverse of a level of 1.', '']
     return '\n'.join(out)
 
 

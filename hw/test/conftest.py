@@ -14,16 +14,14 @@ for folder in (ROOT, Path(__file__).resolve().parent):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from instantft_ros.accelerator.rtl_model import build, RtlModel  # noqa: E402
-
-#: Random jobs in the sweeps; set higher for the long run.
-SEEDS = int(os.environ.get('INSTANTFT_HW_SEEDS', '80'))
+from instantft_ros.accelerator.rtl_model import build, LIBRARY_VARIABLE, RtlModel  # noqa: E402
 
 
 @pytest.fixture(scope='session')
 def library() -> Path:
-    """The compiled model, built once."""
-    return build()
+    """The compiled model, built once unless the environment names one."""
+    named = os.environ.get(LIBRARY_VARIABLE)
+    return Path(named) if named else build()
 
 
 @pytest.fixture

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import os
 
 import numpy as np
 
-from instantft_ros.accelerator import memory_layout as layout, registers as hw
+from instantft_ros.accelerator import memory_layout as layout
+from instantft_ros.accelerator import registers as hw
 from instantft_ros.accelerator.rtl_model import RtlModel
 from instantft_ros.core.fixed_point import fine_tune, FixedJob
 
 Register = hw.Register
+
+#: Random jobs of a sweep; set higher for the long run.
+SEEDS = int(os.environ.get('INSTANTFT_HW_SEEDS', '80'))
 
 RECORDS, ORDER, START, RESULT = 0x0, 0x80_0000, 0x81_0000, 0x90_0000
 

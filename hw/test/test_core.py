@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conftest import SEEDS
-from core_job import (check_equal, configure, ORDER, random_job, RECORDS, RESULT, results, Shape,
-                      START, start, status)
+from core_job import (
+    check_equal,
+    configure,
+    ORDER,
+    random_job,
+    RECORDS,
+    RESULT,
+    results,
+    SEEDS,
+    Shape,
+    START,
+    start,
+    status,
+)
 import numpy as np
 import pytest
 
-from instantft_ros.accelerator import memory_layout, registers as hw
+from instantft_ros.accelerator import memory_layout
+from instantft_ros.accelerator import registers as hw
 from instantft_ros.accelerator.rtl_model import OKAY, RtlModel, SLVERR
 from instantft_ros.core import fixed_point
 
@@ -300,7 +312,7 @@ def test_progress_can_be_watched(model: RtlModel) -> None:
         while len(seen) < epoch:
             seen.append(model.read(Register.LOSS + 4 * len(seen)))
         model.step(50)
-    assert 1 < len(seen) and seen == expected[:len(seen)].tolist()
+    assert len(seen) > 1 and seen == expected[:len(seen)].tolist()
 
 
 def test_cycles_stay_at_the_floor(model: RtlModel) -> None:

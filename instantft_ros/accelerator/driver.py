@@ -12,9 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from instantft_ros.accelerator import memory_layout, registers as hw
-from instantft_ros.accelerator.base import (Accelerator, CacheMirror, Limits, OnEpoch,
-                                            stop_unless, Trained)
+from instantft_ros.accelerator import memory_layout
+from instantft_ros.accelerator import registers as hw
+from instantft_ros.accelerator.base import (
+    Accelerator,
+    CacheMirror,
+    Limits,
+    OnEpoch,
+    stop_unless,
+    Trained,
+)
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.accelerator.registers import ErrorCode, Field, Register
 from instantft_ros.core import fixed_point, nf4

@@ -56,8 +56,8 @@ def pack_weights(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     full[:len(b)] = b
     by_word = a.reshape(hw.RANK, -1, hw.LANES).transpose(1, 0, 2)
     by_group = full.reshape(GROUPS, hw.CLASS_LANES, -1, hw.RANK).transpose(2, 0, 3, 1)
-    values = np.concatenate([by_word.ravel(), by_group.ravel()])
-    return values.astype('<i2').view(np.uint8)
+    values = np.concatenate([by_word.ravel(), by_group.ravel()]).astype('<i2')
+    return np.asarray(values.view(np.uint8))
 
 
 def unpack_weights(data: np.ndarray, words: int, taps: int, classes: int,

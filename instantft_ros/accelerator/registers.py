@@ -297,19 +297,34 @@ class ErrorCode(IntEnum):
 
 
 ERROR_TEXTS = {
-    ErrorCode.NONE: 'no error',
-    ErrorCode.TAPS: 'TAPS is 0 or beyond the build',
-    ErrorCode.WORDS: 'a tap has no words, or all taps together too many',
-    ErrorCode.CLASSES: 'CLASSES is below 2 or beyond the build',
-    ErrorCode.SLOTS: 'SLOTS is 0 or beyond the build',
-    ErrorCode.CAPACITY: 'SLOTS times the words of a sample exceed the code memory',
-    ErrorCode.RECORDS: 'RECORDS exceeds SLOTS',
-    ErrorCode.SAMPLES: 'SAMPLES is 0 or beyond the build',
-    ErrorCode.EPOCHS: 'EPOCHS is 0 or beyond the build',
-    ErrorCode.ADDRESS: 'an address is not 4,096-byte aligned; DETAIL 0 records, 1 order, 2 start, 3 result',
-    ErrorCode.RECORD_SLOT: 'a record names a slot that the cache does not have',
-    ErrorCode.RECORD_LABEL: "a record's label is not a class",
-    ErrorCode.ORDER_SLOT: 'the order names a slot that the cache does not have',
-    ErrorCode.READ: 'the memory answered a read with an error',
-    ErrorCode.WRITE: 'the memory answered a write with an error',
+    ErrorCode.NONE:
+        'no error',
+    ErrorCode.TAPS:
+        'TAPS is 0 or beyond the build',
+    ErrorCode.WORDS:
+        'a tap has no words, or all taps together too many',
+    ErrorCode.CLASSES:
+        'CLASSES is below 2 or beyond the build',
+    ErrorCode.SLOTS:
+        'SLOTS is 0 or beyond the build',
+    ErrorCode.CAPACITY:
+        'SLOTS times the words of a sample exceed the code memory',
+    ErrorCode.RECORDS:
+        'RECORDS exceeds SLOTS',
+    ErrorCode.SAMPLES:
+        'SAMPLES is 0 or beyond the build',
+    ErrorCode.EPOCHS:
+        'EPOCHS is 0 or beyond the build',
+    ErrorCode.ADDRESS:
+        'an address is not 4,096-byte aligned; DETAIL 0 records, 1 order, 2 start, 3 result',
+    ErrorCode.RECORD_SLOT:
+        'a record names a slot that the cache does not have',
+    ErrorCode.RECORD_LABEL:
+        "a record's label is not a class",
+    ErrorCode.ORDER_SLOT:
+        'the order names a slot that the cache does not have',
+    ErrorCode.READ:
+        'the memory answered a read with an error',
+    ErrorCode.WRITE:
+        'the memory answered a write with an error',
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pynq.buffer import PynqBuffer
@@ -23,7 +23,7 @@ class SimDevice(Device):  # type: ignore[misc]
     cycles, as if the processor looked that seldom.
     """
 
-    capabilities = {'REGISTER_RW': True}
+    capabilities: ClassVar = {'REGISTER_RW': True}
 
     def __init__(self, model: RtlModel, cycles_per_read: int = 2000) -> None:
         super().__init__('instantft-simulation')
@@ -33,7 +33,7 @@ class SimDevice(Device):  # type: ignore[misc]
 
     def has_capability(self, cap: str) -> bool:
         """Tell pynq how registers are reached."""
-        return self.capabilities.get(cap, False)
+        return bool(self.capabilities.get(cap, False))
 
     def read_registers(self, address: int, length: int) -> bytes:
         """Read whole registers."""

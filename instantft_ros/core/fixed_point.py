@@ -42,7 +42,7 @@ def round_shift(x: np.ndarray, shift: int | np.ndarray) -> np.ndarray:
 
 def saturate(x: np.ndarray, bits: int) -> np.ndarray:
     """Limit integers to a signed word of so many bits."""
-    return np.clip(x, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+    return np.asarray(np.clip(x, -(1 << (bits - 1)), (1 << (bits - 1)) - 1))
 
 
 def words_of(tap_sizes: Sequence[int]) -> tuple[int, ...]:
@@ -59,7 +59,7 @@ def padded_columns(tap_sizes: Sequence[int]) -> np.ndarray:
 def to_fixed(x: np.ndarray, bits: int, fraction: int) -> np.ndarray:
     """Round floats to integers of 2^-fraction and saturate them; int64."""
     scaled = np.rint(np.ldexp(np.asarray(x, np.float64), fraction))
-    return np.clip(scaled, -(1 << (bits - 1)), (1 << (bits - 1)) - 1).astype(np.int64)
+    return np.asarray(saturate(scaled, bits), np.int64)
 
 
 def encode_scales(scales: np.ndarray) -> np.ndarray:
@@ -184,6 +184,6 @@ def _error(z: np.ndarray, label: int, rate: int) -> tuple[np.ndarray, int]:
     index = (total >> shift) * len(RECIPROCAL) >> hw.EXP_FRACTION & (len(RECIPROCAL) - 1)
     scaled = int(round_shift(RECIPROCAL[index] * rate, hw.RECIPROCAL_FRACTION + shift))
     g = round_shift(e * scaled, hw.EXP_FRACTION + hw.RATE_FRACTION - hw.G_FRACTION)
-    g[label] -= round_shift(np.int64(rate), hw.RATE_FRACTION - hw.G_FRACTION)
+    g[label] -= round_shift(np.asarray(rate), hw.RATE_FRACTION - hw.G_FRACTION)
     loss = int(below[label]) + shift * hw.LN2 + int(LOG[index])
     return g, min(loss, (1 << hw.LOSS_BITS) - 1)

@@ -7,10 +7,11 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, First, RisingEdge
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
+from core_job import random_job, Shape
 import numpy as np
 
-from core_job import random_job, Shape
-from instantft_ros.accelerator import memory_layout, registers as hw
+from instantft_ros.accelerator import memory_layout
+from instantft_ros.accelerator import registers as hw
 from instantft_ros.core.fixed_point import fine_tune
 
 Register = hw.Register

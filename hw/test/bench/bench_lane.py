@@ -2,12 +2,12 @@
 
 import random
 
+from bench_softmax import packed, unpacked
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 import numpy as np
 
-from bench_softmax import packed, unpacked
 from instantft_ros.accelerator import registers as hw
 from instantft_ros.core.fixed_point import FEATURES, round_shift, saturate
 
