@@ -200,6 +200,7 @@ module instantft
   trainer trainer_i (
       .clk(aclk),
       .rst_n(aresetn),
+      .job_start(start),
       .start(train_start),
       .clear(stop),
       .done(train_done),

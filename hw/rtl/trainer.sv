@@ -9,6 +9,7 @@ module trainer
 (
     input  logic                               clk,
     input  logic                               rst_n,
+    input  logic                               job_start,  // before anything is loaded
     input  logic                               start,
     input  logic                               clear,
     input  config_t                            cfg,
@@ -161,9 +162,9 @@ module trainer
       rate_exact <= cfg.rate_start;
       counted <= '0;
       sum <= '0;
-      epoch <= '0;
     end
-    if (!rst_n) epoch <= '0;
+    // whoever watches a job must not see the epochs of the one before
+    if (job_start || !rst_n) epoch <= '0;
   end
 
   logic unused;

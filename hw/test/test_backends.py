@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip('pynq')
 
 from instantft_ros.accelerator import registers as hw
+from instantft_ros.accelerator.golden import GoldenModel
 from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
 from instantft_ros.accelerator.kv260 import find_power_sensor, Kv260Backend, read_power_w
 from instantft_ros.accelerator.numpy_reference import NumpyReference
@@ -56,6 +57,8 @@ def job(changes: CacheUpdate, order: np.ndarray, rank: int = 4, epochs: int = 4,
 def test_agrees_with_the_reference(backend: SimBackend, rank: int) -> None:
     wanted_job = job(update(np.arange(40)), np.random.default_rng(1).permutation(40), rank)
     result, reference = backend.fine_tune(wanted_job), NumpyReference().fine_tune(wanted_job)
+    golden = GoldenModel().fine_tune(wanted_job)
+    assert result.adapter.digest() == golden.adapter.digest() and result.losses == golden.losses
     assert result.backend == 'sim' and result.adapter.rank == rank
     np.testing.assert_allclose(result.losses, reference.losses, rtol=0.05, atol=0.02)
     moved = np.linalg.norm(reference.adapter.a - wanted_job.start.a)

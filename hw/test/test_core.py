@@ -304,9 +304,11 @@ def test_interrupt(model: RtlModel) -> None:
 def test_progress_can_be_watched(model: RtlModel) -> None:
     job, a, b = random_job(np.random.default_rng(0), Shape((2, 2), 10, 20, 20, 5))
     expected = fixed_point.fine_tune(job, a, b)[2]
+    check_equal(model, job, a, b)
     configure(model, job, a, b)
     start(model)
-    seen = []
+    assert model.read(Register.EPOCH) == 0, 'the epochs of the job before'
+    seen: list[int] = []
     while not model.irq:
         epoch = model.read(Register.EPOCH)
         while len(seen) < epoch:

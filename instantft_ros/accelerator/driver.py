@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from instantft_ros.accelerator import memory_layout
+from instantft_ros.accelerator import fixed_job, memory_layout
 from instantft_ros.accelerator import registers as hw
 from instantft_ros.accelerator.base import (
     Accelerator,
@@ -24,7 +24,7 @@ from instantft_ros.accelerator.base import (
 )
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.accelerator.registers import ErrorCode, Field, Register
-from instantft_ros.core import fixed_point, nf4
+from instantft_ros.core import fixed_point
 from instantft_ros.core.errors import AcceleratorError, Cancelled, JobError
 from instantft_ros.core.features import FeatureLayout
 
@@ -104,9 +104,9 @@ class PynqAccelerator(Accelerator):
             raise AcceleratorError(f'{self.name}: the core is busy with another job')
         layout = job.start.layout
         slots = np.flatnonzero(self._stale)
-        self._put(self._records, _records(cache, layout, slots))
+        self._put(self._records, _records(cache, slots))
         self._put(self._order, memory_layout.pack_order(job.order))
-        self._put(self._start, memory_layout.pack_weights(*_to_fixed(job)))
+        self._put(self._start, memory_layout.pack_weights(*fixed_job.start_weights(job)))
         self._configure(layout, job, len(slots), cache.capacity)
 
         # from here on, and until it has said that it is done, the device's cache is in doubt
@@ -127,10 +127,8 @@ class PynqAccelerator(Accelerator):
         self._result.sync_from_device()
         a, b = memory_layout.unpack_weights(np.array(self._result[:size]), words, taps,
                                             layout.classes)
-        columns, rank = fixed_point.padded_columns(layout.tap_sizes), job.start.rank
-        return Trained(np.ldexp(a[:rank, columns].astype(np.float32), -hw.A_FRACTION),
-                       np.ldexp(b[:, :, :rank].astype(np.float32), -hw.B_FRACTION),
-                       tuple(losses), cycles=self._read(Register.CYCLES_TOTAL))
+        return Trained(*fixed_job.float_weights(a, b, layout, job.start.rank), tuple(losses),
+                       cycles=self._read(Register.CYCLES_TOTAL))
 
     def cycles(self) -> dict[str, int]:
         """Give the clock cycles of the last job: load, train, store, total."""
@@ -152,9 +150,7 @@ class PynqAccelerator(Accelerator):
     def _configure(self, layout: FeatureLayout, job: FineTuneJob, records: int,
                    capacity: int) -> None:
         schedule = job.schedule
-        rate_start, rate_step = fixed_point.encode_rates(
-            schedule.learning_rate, schedule.epochs * len(job.order),
-            schedule.decay == 'linear')
+        rate_start, rate_step = fixed_job.rates(schedule, len(job.order))
         words = fixed_point.words_of(layout.tap_sizes)
         for register, value in (
                 (Register.TAPS, len(words)), (Register.CLASSES, layout.classes),
@@ -187,7 +183,7 @@ class PynqAccelerator(Accelerator):
         """Report the epochs that have ended since the last time."""
         for epoch in range(len(losses), min(self._read(Register.EPOCH), job.schedule.epochs)):
             total = self._read(Register.LOSS + 4 * epoch)
-            losses.append(float(np.ldexp(total / len(job.order), -hw.LOSS_FRACTION)))
+            losses.append(fixed_job.mean_loss(total, len(job.order)))
             stop_unless(on_epoch, epoch + 1, losses[-1])
 
     def _abort(self) -> None:
@@ -219,22 +215,8 @@ class PynqAccelerator(Accelerator):
         buffer.sync_to_device()
 
 
-def _records(cache: CacheMirror, layout: FeatureLayout, slots: np.ndarray) -> np.ndarray:
-    width = sum(fixed_point.words_of(layout.tap_sizes)) * hw.LANES
-    codes = np.full((len(slots), width), nf4.ZERO_CODE, np.uint8)
-    codes[:, fixed_point.padded_columns(layout.tap_sizes)] = nf4.unpack(cache.codes[slots],
-                                                                        layout.dim)
-    return memory_layout.pack_records(slots, codes, fixed_point.encode_scales(
-        cache.scales[slots]), fixed_point.encode_logits(cache.logits[slots]), cache.labels[slots])
-
-
-def _to_fixed(job: FineTuneJob) -> tuple[np.ndarray, np.ndarray]:
-    """Give a (RANK, words * LANES) and b (C, K, RANK) as integers; further ranks are zero."""
-    layout, rank = job.start.layout, job.start.rank
-    width = sum(fixed_point.words_of(layout.tap_sizes)) * hw.LANES
-    a = np.zeros((hw.RANK, width), np.int64)
-    a[:rank, fixed_point.padded_columns(layout.tap_sizes)] = fixed_point.to_fixed(
-        job.start.a, hw.A_BITS, hw.A_FRACTION)
-    b = np.zeros((*job.start.b.shape[:2], hw.RANK), np.int64)
-    b[:, :, :rank] = fixed_point.to_fixed(job.start.b, hw.B_BITS, hw.B_FRACTION)
-    return a, b
+def _records(cache: CacheMirror, slots: np.ndarray) -> np.ndarray:
+    return memory_layout.pack_records(
+        slots, fixed_job.padded_codes(cache, slots),
+        fixed_point.encode_scales(cache.scales[slots]),
+        fixed_point.encode_logits(cache.logits[slots]), cache.labels[slots])
