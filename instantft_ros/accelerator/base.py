@@ -9,12 +9,19 @@ import time
 
 import numpy as np
 
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, FineTuneResult
+from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
-from instantft_ros.core.errors import (AcceleratorError, AdapterError, CacheError,
-                                       CacheMismatchError, Cancelled, JobError)
+from instantft_ros.core.errors import (
+    AcceleratorError,
+    AdapterError,
+    CacheError,
+    CacheMismatchError,
+    Cancelled,
+    JobError,
+)
 from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.forward_cache import CacheUpdate
 
 #: Called after each epoch with (epoch from 1, mean loss); False stops the training.
 OnEpoch = Callable[[int, float], bool]
@@ -159,11 +166,11 @@ def _check_update(update: CacheUpdate, layout: FeatureLayout) -> None:
         if array.shape != shape or array.dtype != dtype:
             raise CacheError(f'{name} must be {np.dtype(dtype)} of shape {shape}, got '
                              f'{array.dtype} of shape {array.shape}')
-    if count and not (0 <= update.slots.min() and update.slots.max() < update.capacity):
+    if count and not (update.slots.min() >= 0 and update.slots.max() < update.capacity):
         raise CacheError(f'slots must be in [0, {update.capacity})')
     if len(np.unique(update.slots)) != count:
         raise CacheError('a slot is named twice in one update')
-    if count and not (0 <= update.labels.min() and update.labels.max() < layout.classes):
+    if count and not (update.labels.min() >= 0 and update.labels.max() < layout.classes):
         raise CacheError(f'labels must be in [0, {layout.classes})')
     if not (np.isfinite(update.scales).all() and (update.scales >= 0).all()):
         raise CacheError('scales must be finite and not negative')

@@ -8,6 +8,7 @@ import numpy as np
 
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import JobError
+from instantft_ros.core.forward_cache import CacheUpdate
 
 DECAYS = ('linear', 'constant')
 
@@ -41,27 +42,6 @@ class Schedule:
         steps = self.epochs * -(-samples // self.batch_size)
         falling = 1.0 - np.arange(steps) / steps if self.decay == 'linear' else np.ones(steps)
         return (self.learning_rate * falling).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class CacheUpdate:
-    """
-    The slots of a labelled cache that changed from one version to another.
-
-    slots (M,) int64 in [0, capacity), each at most once; codes (M, ceil(D / 2)) uint8;
-    scales (M, K) float32; logits (M, C) float32; labels (M,) int64 in [0, C).
-    `base_version` 0 means that nothing is presupposed: the cache starts empty.
-    """
-
-    session: str
-    base_version: int
-    version: int
-    capacity: int
-    slots: np.ndarray
-    codes: np.ndarray
-    scales: np.ndarray
-    logits: np.ndarray
-    labels: np.ndarray
 
 
 @dataclass(frozen=True)

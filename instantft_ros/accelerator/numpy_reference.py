@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from instantft_ros.accelerator.base import (Accelerator, CacheMirror, OnEpoch, stop_unless,
-                                            Trained)
+from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, stop_unless, Trained
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.core import nf4
 from instantft_ros.core.features import FeatureLayout
@@ -14,7 +13,7 @@ from instantft_ros.core.features import FeatureLayout
 class NumpyReference(Accelerator):
     """Mini-batch SGD on the CPU, written for reading."""
 
-    name = 'numpy'
+    name = 'cpu'
 
     def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
         layout, schedule, order = job.start.layout, job.schedule, job.order
@@ -47,9 +46,8 @@ def gradients(layout: FeatureLayout, a: np.ndarray, b: np.ndarray, x: np.ndarray
     g = softmax(z) - onehot(y): dB_k = g h_k^T, dA_k = (B_k^T g) x_k^T (InstantFT, section III).
     """
     count = len(labels)
-    b_flat = b.reshape(len(b), -1)
-    h = np.concatenate([x[:, tap] @ a[:, tap].T for tap in layout.slices], axis=1)
-    z = logits + h @ b_flat.T
+    h = np.add.reduceat(x[:, None] * a, layout.starts, axis=2)  # (n, r, K)
+    z = logits + np.einsum('nrk,ckr->nc', h, b)
     z -= z.max(axis=1, keepdims=True)
     exp_z = np.exp(z)
     sums = exp_z.sum(axis=1, keepdims=True)
@@ -58,9 +56,7 @@ def gradients(layout: FeatureLayout, a: np.ndarray, b: np.ndarray, x: np.ndarray
     g = exp_z / sums
     g[rows, labels] -= 1.0
     g /= count
-    grad_b = (g.T @ h).reshape(b.shape)
-    grad_h = (g @ b_flat).reshape(count, -1, len(a))
-    grad_a = np.empty_like(a)
-    for k, tap in enumerate(layout.slices):
-        np.matmul(grad_h[:, k].T, x[:, tap], out=grad_a[:, tap])
+    grad_b = np.einsum('nc,nrk->ckr', g, h)
+    grad_h = np.einsum('nc,ckr->nrk', g, b)
+    grad_a = np.einsum('nrd,nd->rd', np.repeat(grad_h, layout.tap_sizes, axis=2), x)
     return loss, grad_a, grad_b

@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose; each message says what came and what was wanted."""
+"""The errors raised on purpose; each message says what came and what was wanted."""
 
 
 class InstantFTError(Exception):
@@ -39,6 +39,10 @@ class JobError(InstantFTError, ValueError):
 
 class AcceleratorError(InstantFTError, RuntimeError):
     """An accelerator is not there, failed, or answered with something unusable."""
+
+
+class ParameterError(InstantFTError, ValueError):
+    """A node was started with a parameter of the wrong type or out of its bounds."""
 
 
 class Cancelled(InstantFTError):

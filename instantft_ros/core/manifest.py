@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class _Reader:
         value = self.get(key, int)
         if not 0 < value <= 1 << 24:
             raise ManifestError(f'{self._where}: {key} must be in [1, {1 << 24}], got {value}')
-        return value
+        return int(value)
 
     def tuple_of(self, key: str, kind: type) -> tuple[Any, ...]:
         values = self.get(key, list)
@@ -156,6 +157,6 @@ def _typed(value: Any, kind: type, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ManifestError(f'{where} must be {kind.__name__}, got {value!r}')
-    if kind is float and not abs(value) < float('inf'):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ManifestError(f'{where} must be finite, got {value!r}')
     return value

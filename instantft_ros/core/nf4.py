@@ -68,7 +68,8 @@ def dequantize(codes: np.ndarray, scales: np.ndarray, tap_sizes: Sequence[int]) 
     The inverse of `quantize` up to `MAX_RELATIVE_ERROR` of the scale.
     """
     dim = int(sum(tap_sizes))
-    return CODEBOOK[unpack(codes, dim)] * np.repeat(scales, tap_sizes, axis=-1)
+    x: np.ndarray = CODEBOOK[unpack(codes, dim)] * np.repeat(scales, tap_sizes, axis=-1)
+    return x
 
 
 def pack(codes: np.ndarray) -> np.ndarray:
@@ -76,7 +77,8 @@ def pack(codes: np.ndarray) -> np.ndarray:
     if codes.shape[-1] % 2:
         filler = np.full((*codes.shape[:-1], 1), ZERO_CODE, np.uint8)
         codes = np.concatenate([codes, filler], axis=-1)
-    return codes[..., 0::2] | codes[..., 1::2] << 4
+    packed: np.ndarray = codes[..., 0::2] | codes[..., 1::2] << 4
+    return packed
 
 
 def unpack(packed: np.ndarray, dim: int) -> np.ndarray:

@@ -24,6 +24,7 @@ TAPS = (('image', 784), ('pool1', 864), ('pool2', 256), ('fc1', 120), ('fc2', 84
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train and export; an exit code."""
     parser = argparse.ArgumentParser(prog='python -m instantft_ros.training.lenet',
                                      description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,7 +60,8 @@ def build():
         def __init__(self) -> None:
             super().__init__()
             self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
-            self.fc1, self.fc2, self.fc3 = nn.Linear(256, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+            self.fc1, self.fc2 = nn.Linear(256, 120), nn.Linear(120, 84)
+            self.fc3 = nn.Linear(84, 10)
 
         def forward(self, image):
             pool1 = torch.max_pool2d(torch.relu(self.conv1(image)), 2)

@@ -1,0 +1,43 @@
+# make demo   run the demo, headless, in about 90 s       -> out/demo/
+# make test   linter, type checker, every test            (make lint, make pytest: parts of it)
+# make build  set up the environment and build            (make clean: throw both away)
+#
+# Each sets up what it needs. With a ROS 2 environment sourced that one is used.
+
+.PHONY: demo test build lint pytest clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+WORKSPACE := .env/ws
+BUILT := $(WORKSPACE)/install/.built
+BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml
+
+demo: build
+	scripts/in_env python -m instantft_ros.demo.run
+
+test: lint pytest
+
+lint: build
+	scripts/in_env ruff check .
+	scripts/in_env mypy
+
+pytest: build
+	scripts/in_env python -m pytest
+
+build:
+	@$(PYTHON) scripts/bootstrap.py
+	@find instantft_ros launch config rviz -type f -not -name '*.pyc' | sort > .env/files.new
+	@cmp -s .env/files.new .env/files || mv .env/files.new .env/files
+	@$(MAKE) --no-print-directory $(BUILT)
+
+# The modules are installed as links: only a changed interface or list of files needs a build.
+# In a workspace of its own: CMake refuses include folders (NumPy's, in .env/venv) that lie inside
+# the source folder of the package that uses them.
+$(BUILT): $(BUILD_FILES) .env/ready .env/files
+	@mkdir -p $(WORKSPACE)/src
+	@ln -sfn ../../.. $(WORKSPACE)/src/instantft_ros
+	cd $(WORKSPACE) && ../../scripts/in_env colcon build --symlink-install
+	@touch $@
+
+clean:
+	rm -rf .env out build install log

@@ -1,0 +1,18 @@
+"""The one place where backends have names."""
+
+from __future__ import annotations
+
+from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.core.errors import AcceleratorError
+
+BACKENDS: dict[str, type[Accelerator]] = {
+    'cpu': NumpyReference,
+}
+
+
+def create(name: str) -> Accelerator:
+    """Build a backend by name; raises `AcceleratorError` when it is unknown or cannot run here."""
+    if name not in BACKENDS:
+        raise AcceleratorError(f"backend must be one of {sorted(BACKENDS)}, got '{name}'")
+    return BACKENDS[name]()

@@ -1,0 +1,114 @@
+"""The accelerator node: offers the `fine_tune` action and runs it on the chosen backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import threading
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.executors import MultiThreadedExecutor
+
+from instantft_ros.accelerator import registry
+from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.action import FineTune
+from instantft_ros.core.errors import (
+    CacheError,
+    CacheMismatchError,
+    Cancelled,
+    InstantFTError,
+    JobError,
+)
+from instantft_ros.nodes import conversions
+from instantft_ros.nodes.managed_node import ManagedNode, run
+from instantft_ros.nodes.parameters import parameter, Parameters
+
+
+@dataclass(frozen=True)
+class AcceleratorParameters:
+    """The parameters of the node `accelerator`."""
+
+    backend: str = parameter('cpu', 'what trains the adapters',
+                             choices=tuple(sorted(registry.BACKENDS)))
+    autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
+
+
+class AcceleratorNode(ManagedNode):
+    """Runs one fine-tuning at a time; a second goal is refused while one is under way."""
+
+    def __init__(self) -> None:
+        super().__init__('accelerator')
+        self._settings = Parameters(self, AcceleratorParameters)
+        self._backend: Accelerator | None = None
+        self._server: ActionServer | None = None
+        self._busy = threading.Lock()
+        if self._settings.value.autostart:
+            self.start()
+
+    def configure(self) -> None:
+        """Open the backend."""
+        self._backend = registry.create(self._settings.value.backend)
+        self.get_logger().info(f"backend '{self._backend.name}' is ready")
+
+    def activate(self) -> None:
+        """Offer the action."""
+        self._server = ActionServer(
+            self, FineTune, 'fine_tune', self._execute, goal_callback=self._on_goal,
+            cancel_callback=lambda goal: CancelResponse.ACCEPT,
+            callback_group=ReentrantCallbackGroup())
+
+    def deactivate(self) -> None:
+        """Withdraw the action; a training that is under way stops after its epoch."""
+        if self._server is not None:
+            self._server.destroy()
+            self._server = None
+
+    def cleanup(self) -> None:
+        """Close the backend."""
+        if self._backend is not None:
+            with self._busy:
+                self._backend.close()
+            self._backend = None
+
+    def _on_goal(self, goal: FineTune.Goal) -> GoalResponse:
+        return GoalResponse.REJECT if self._busy.locked() else GoalResponse.ACCEPT
+
+    def _execute(self, handle: ServerGoalHandle) -> FineTune.Result:
+        result = FineTune.Result(energy_j=float('nan'))
+        try:
+            with self._busy:
+                result = self._fine_tune(handle)
+        except CacheMismatchError as error:
+            result.status, result.message = FineTune.Result.CACHE_MISMATCH, str(error)
+        except (CacheError, JobError) as error:
+            result.status, result.message = FineTune.Result.INVALID, str(error)
+            self.get_logger().error(f'invalid job: {error}')
+        except Cancelled as error:
+            result.status, result.message = FineTune.Result.CANCELLED, str(error)
+        except InstantFTError as error:
+            result.status, result.message = FineTune.Result.FAILED, str(error)
+            self.get_logger().error(f'the fine-tuning failed: {error}')
+        if result.status == FineTune.Result.OK:
+            handle.succeed()
+        elif handle.is_cancel_requested:
+            handle.canceled()
+        else:
+            handle.abort()
+        return result
+
+    def _fine_tune(self, handle: ServerGoalHandle) -> FineTune.Result:
+        def on_epoch(epoch: int, loss: float) -> bool:
+            handle.publish_feedback(FineTune.Feedback(epoch=epoch, loss=loss))
+            return self._server is not None and not handle.is_cancel_requested
+
+        assert self._backend is not None
+        done = self._backend.fine_tune(conversions.job(handle.request), on_epoch)
+        self.get_logger().debug(f'{len(handle.request.order)} samples in {done.train_ms:.1f} ms')
+        return conversions.result(done)
+
+
+def main() -> int:
+    """Run the node."""
+    # one thread trains, the other takes cancellations and parameters meanwhile
+    return run(AcceleratorNode, lambda: MultiThreadedExecutor(num_threads=2))

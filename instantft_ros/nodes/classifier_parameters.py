@@ -1,0 +1,78 @@
+"""The parameters of the node `classifier`; doc/classifier.md is checked against this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from instantft_ros.nodes.parameters import parameter
+
+
+@dataclass(frozen=True)
+class ClassifierParameters:
+    """What the node is started with; those declared live may be changed while it runs."""
+
+    autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
+    manifest: str = parameter('', 'manifest file of the frozen network; empty: the LeNet-5 for '
+                              'Fashion-MNIST that ships with the package')
+    class_names: tuple[str, ...] = parameter(('',), "names to use instead of the manifest's, as "
+                                             "many as it has classes; ['']: the manifest's")
+    cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has its '
+                                         'parameters <name>.topic and <name>.region')
+    image_reliability: str = parameter('best_effort', 'reliability asked of image publishers; '
+                                       'best_effort takes both kinds',
+                                       choices=('best_effort', 'reliable'))
+    image_depth: int = parameter(5, 'images queued per camera; the newest wins', low=1, high=100)
+    annotated_rate_hz: float = parameter(10.0, 'annotated images per camera and second, at most; '
+                                         '0: none', low=0.0, high=1000.0, live=True)
+
+    ring_frames: int = parameter(900, 'recent frames per camera that can still be corrected',
+                                 low=1, high=1_000_000)
+    cache_capacity: int = parameter(1024, 'corrected frames held for training and validation',
+                                    low=1, high=1_000_000)
+    holdout_share: float = parameter(0.1, 'share of the corrections kept for validation',
+                                     low=0.0, high=0.5)
+    recency_s: float = parameter(300.0, 'time constant in seconds with which a full cache '
+                                 'prefers newer frames', low=1e-3, high=1e9)
+
+    rank: int = parameter(4, 'rank r of the adapter', low=1, high=64)
+    seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
+    initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
+                                     "which the predictions are the frozen network's")
+    epochs: int = parameter(10, 'passes over the cache in one fine-tuning', low=1, high=1000,
+                            live=True)
+    batch_size: int = parameter(1, 'samples per step', low=1, high=65_536, live=True)
+    rate: float = parameter(20.0, 'learning rate times mean squared norm of the features',
+                            low=1e-3, high=1e3, live=True)
+    warm_start: bool = parameter(True, 'train on from the adapter in use, not from the first',
+                                 live=True)
+
+    min_corrections: int = parameter(1, 'fine-tune after this many new corrections', low=1,
+                                     high=1_000_000, live=True)
+    max_wait_s: float = parameter(1.0, 'or after this time with fewer of them, seconds', low=0.0,
+                                  high=1e6, live=True)
+    min_interval_s: float = parameter(0.0, 'time between two starts, at least, seconds', low=0.0,
+                                      high=1e6, live=True)
+    deadline_s: float = parameter(5.0, 'time for the accelerator to answer, seconds', low=0.01,
+                                  high=3600.0, live=True)
+    retry_s: float = parameter(2.0, 'pause after a fine-tuning that failed, seconds', low=0.0,
+                               high=3600.0, live=True)
+    loss_tolerance: float = parameter(0.1, 'rise of the loss on the cached samples with which a '
+                                      'new adapter may still go live, nats', low=0.0, high=100.0,
+                                      live=True)
+    accuracy_tolerance: float = parameter(0.1, 'fall of the holdout accuracy with which a new '
+                                          'adapter may still go live', low=0.0, high=1.0,
+                                          live=True)
+
+    state_directory: str = parameter('', 'folder for adapter files; empty: none are written')
+    save_versions: bool = parameter(False, 'write every adapter that goes live to '
+                                    'state_directory', live=True)
+
+
+@dataclass(frozen=True)
+class CameraParameters:
+    """The parameters of one camera, named <camera>.topic and <camera>.region."""
+
+    topic: str = parameter('image_raw', 'topic of its images; one that ends in /compressed '
+                           'carries CompressedImage')
+    region: tuple[int, ...] = parameter((0, 0, 0, 0), 'the part of the image to classify: x, y, '
+                                        'width, height in pixels; all 0: the whole image')

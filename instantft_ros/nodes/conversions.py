@@ -1,0 +1,157 @@
+"""Between messages and the types of the core; nothing else knows both."""
+
+from __future__ import annotations
+
+from array import array
+
+from builtin_interfaces.msg import Time
+import numpy as np
+
+from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
+from instantft_ros.action import FineTune
+from instantft_ros.core import corrections, nf4
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.corrections import Answer, Verdict
+from instantft_ros.core.errors import AdapterError, CacheError, JobError
+from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.forward_cache import CacheUpdate
+from instantft_ros.msg import Correction, CorrectionAck
+
+_SELECTORS = {Correction.STAMP: corrections.Selector.STAMP,
+              Correction.LATEST: corrections.Selector.LATEST,
+              Correction.WINDOW: corrections.Selector.WINDOW}
+
+_ACK_VERDICTS = {
+    Verdict.ACCEPTED: CorrectionAck.ACCEPTED,
+    Verdict.DUPLICATE: CorrectionAck.DUPLICATE,
+    Verdict.SUPERSEDED: CorrectionAck.SUPERSEDED,
+    Verdict.UNKNOWN_CAMERA: CorrectionAck.UNKNOWN_CAMERA,
+    Verdict.UNKNOWN_CLASS: CorrectionAck.UNKNOWN_CLASS,
+    Verdict.UNKNOWN_FRAME: CorrectionAck.UNKNOWN_FRAME,
+    Verdict.LATE: CorrectionAck.LATE,
+    Verdict.NOT_LABELLED: CorrectionAck.NOT_LABELLED,
+    Verdict.NOT_KEPT: CorrectionAck.NOT_KEPT,
+    Verdict.MALFORMED: CorrectionAck.MALFORMED,
+}
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Give a stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def stamp(time_ns: int) -> Time:
+    """Give nanoseconds as a stamp."""
+    return Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
+
+
+def correction(message: Correction, cameras: tuple[str, ...],
+               now_ns: int) -> corrections.Correction | Answer:
+    """Read a correction, or answer what is malformed in it."""
+    selector = _SELECTORS.get(message.selector)
+    if selector is None:
+        return Answer(Verdict.MALFORMED, f'selector must be one of {sorted(_SELECTORS)}, got '
+                      f'{message.selector}')
+    if message.operation not in (Correction.ADD, Correction.RETRACT):
+        return Answer(Verdict.MALFORMED, f'operation must be {Correction.ADD} (add) or '
+                      f'{Correction.RETRACT} (retract), got {message.operation}')
+    camera = message.camera
+    if not camera:
+        if len(cameras) != 1:
+            return Answer(Verdict.UNKNOWN_CAMERA, 'camera may be empty only where there is one, '
+                          f'the cameras are {list(cameras)}')
+        camera = cameras[0]
+    label: str | int | None = None
+    if message.operation == Correction.ADD:
+        label = message.class_name or int(message.class_id)
+    return corrections.Correction(
+        camera, selector, label, nanoseconds(message.header.stamp) or now_ns,
+        nanoseconds(message.stamp), nanoseconds(message.stamp_end))
+
+
+def acknowledgement(message: Correction, answer: Answer, cache_version: int,
+                    now_ns: int) -> CorrectionAck:
+    """Write the answer to a correction."""
+    ack = CorrectionAck(correction_id=message.id, operator_id=message.operator_id,
+                        camera=message.camera, accepted=answer.satisfied,
+                        verdict=_ACK_VERDICTS[answer.verdict], reason=answer.reason,
+                        frames=answer.frames, cache_version=cache_version)
+    ack.header.stamp = stamp(now_ns)
+    return ack
+
+
+def goal(job: FineTuneJob) -> FineTune.Goal:
+    """Write a job as the goal of the action."""
+    update, start, schedule = job.update, job.start, job.schedule
+    return FineTune.Goal(
+        session=update.session, base_version=update.base_version, cache_version=update.version,
+        capacity=update.capacity, tap_sizes=array('I', start.layout.tap_sizes),
+        classes=start.layout.classes, slots=_uint32(update.slots), codes=_uint8(update.codes),
+        scales=_float32(update.scales), logits=_float32(update.logits),
+        labels=_uint32(update.labels), order=_uint32(job.order), rank=start.rank,
+        a=_float32(start.a), b=_float32(start.b), backbone=start.backbone,
+        epochs=schedule.epochs, batch_size=schedule.batch_size,
+        learning_rate=float(schedule.learning_rate), decay=schedule.decay)
+
+
+def job(message: FineTune.Goal) -> FineTuneJob:
+    """Read a job; raises `JobError` when its arrays do not fit together."""
+    layout = FeatureLayout(tuple(message.tap_sizes), message.classes)
+    if not layout.tap_sizes or min(layout.tap_sizes) < 1 or layout.classes < 1:
+        raise JobError(f'tap_sizes and classes must be positive, got {layout}')
+    count, taps, rank = len(message.slots), len(layout.tap_sizes), message.rank
+    try:
+        update = CacheUpdate(
+            message.session, message.base_version, message.cache_version, message.capacity,
+            _int64(message.slots),
+            _shaped('codes', np.asarray(message.codes), (count, nf4.packed_size(layout.dim))),
+            _shaped('scales', np.asarray(message.scales), (count, taps)),
+            _shaped('logits', np.asarray(message.logits), (count, layout.classes)),
+            _int64(message.labels))
+        start = Adapter(layout, _shaped('a', np.asarray(message.a), (rank, layout.dim)),
+                        _shaped('b', np.asarray(message.b), (layout.classes, taps, rank)),
+                        message.backbone)
+    except (AdapterError, CacheError) as error:
+        raise JobError(str(error)) from error
+    schedule = Schedule(message.epochs, message.batch_size, message.learning_rate, message.decay)
+    return FineTuneJob(update, start, _int64(message.order), schedule)
+
+
+def result(done: FineTuneResult) -> FineTune.Result:
+    """Write what an accelerator gave."""
+    return FineTune.Result(
+        status=FineTune.Result.OK, backend=done.backend, a=_float32(done.adapter.a),
+        b=_float32(done.adapter.b), losses=array('f', done.losses), train_ms=done.train_ms,
+        energy_j=done.energy_j, cycles=done.cycles)
+
+
+def fine_tune_result(message: FineTune.Result, asked: FineTuneJob) -> FineTuneResult:
+    """Read what an accelerator gave; raises `JobError`, `AdapterError` when it is unusable."""
+    a = _shaped('a', np.asarray(message.a), asked.start.a.shape)
+    b = _shaped('b', np.asarray(message.b), asked.start.b.shape)
+    adapter = Adapter(asked.start.layout, a, b, asked.start.backbone)
+    return FineTuneResult(adapter, tuple(message.losses), message.backend, message.train_ms,
+                          message.energy_j, message.cycles)
+
+
+def _shaped(name: str, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if values.size != int(np.prod(shape)):
+        raise JobError(f'{name} must have {int(np.prod(shape))} values {shape}, got '
+                       f'{values.size}')
+    return values.reshape(shape)
+
+
+def _int64(values: array[int]) -> np.ndarray:
+    return np.asarray(values).astype(np.int64)
+
+
+def _uint8(values: np.ndarray) -> array[int]:
+    return array('B', values.tobytes())
+
+
+def _uint32(values: np.ndarray) -> array[int]:
+    return array('I', values.astype(np.uint32).tobytes())
+
+
+def _float32(values: np.ndarray) -> array[float]:
+    return array('f', values.astype(np.float32).tobytes())

@@ -1,0 +1,115 @@
+"""What the lifecycle nodes of this package have in common, and how a node is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import traceback
+
+from lifecycle_msgs.msg import State
+import rclpy
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.node import Node
+
+from instantft_ros.core.errors import InstantFTError, ParameterError
+
+
+class ManagedNode(LifecycleNode):
+    """
+    A lifecycle node whose subclass implements `configure`, `activate`, `deactivate`, `cleanup`.
+
+    They raise on failure: an error of this package fails the transition with its message in the
+    log, any other is logged with its traceback and leads through `on_error` to unconfigured.
+    """
+
+    def configure(self) -> None:
+        """Load what is needed and make publishers, services and clients."""
+
+    def activate(self) -> None:
+        """Begin the work."""
+
+    def deactivate(self) -> None:
+        """End the work."""
+
+    def cleanup(self) -> None:
+        """Undo `configure`; must also work when `configure` got only half-way."""
+
+    def start(self) -> None:
+        """Configure and activate, as the parameter `autostart` asks for."""
+        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    @property
+    def active(self) -> bool:
+        """Whether the node is in the state active."""
+        return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Handle the transition; called by rclpy."""
+        result = self._transition(self.configure)
+        if result is TransitionCallbackReturn.FAILURE:
+            self._transition(self.cleanup)
+        return result
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Handle the transition; called by rclpy."""
+        super().on_activate(state)
+        return self._transition(self.activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Handle the transition; called by rclpy."""
+        result = self._transition(self.deactivate)
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Handle the transition; called by rclpy."""
+        return self._transition(self.cleanup)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Handle the transition; called by rclpy."""
+        if state.state_id == State.PRIMARY_STATE_ACTIVE:
+            self.on_deactivate(state)
+        return self._transition(self.cleanup)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after an unforeseen error; called by rclpy."""
+        return self._transition(self.cleanup)
+
+    def _transition(self, work: Callable[[], None]) -> TransitionCallbackReturn:
+        try:
+            work()
+        except InstantFTError as error:
+            self.get_logger().error(f'cannot {work.__name__}: {error}')
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f'cannot {work.__name__}:\n{traceback.format_exc()}')
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+
+def run(make_node: Callable[[], Node],
+        make_executor: Callable[[], Executor] = SingleThreadedExecutor) -> int:
+    """Run a node until it is interrupted; an exit code for the process."""
+    rclpy.init()
+    try:
+        try:
+            node = make_node()
+        except ParameterError as error:
+            get_logger('instantft_ros').fatal(str(error))
+            return 1
+        executor = make_executor()
+        executor.add_node(node)
+        try:
+            executor.spin()
+        finally:
+            if isinstance(node, ManagedNode) and node.active:
+                node.deactivate()
+            executor.remove_node(node)
+            node.destroy_node()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0

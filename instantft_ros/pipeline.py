@@ -1,0 +1,102 @@
+"""
+The whole flow on one page: frame -> features -> forward cache -> job -> adapter -> prediction.
+
+No ROS here; the classifier node feeds this with messages and sends the jobs to an accelerator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
+from instantft_ros.adaptation.gate import Decision, GatePolicy, judge
+from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.backbone import Backbone, Region
+from instantft_ros.core.corrections import Answer, apply_correction, Correction
+from instantft_ros.core.errors import AdapterError
+from instantft_ros.core.features import FeatureRecord
+from instantft_ros.core.forward_cache import ForwardCache
+from instantft_ros.core.frame_ring import FrameId, FrameRing
+
+
+@dataclass(frozen=True)
+class TrainingPolicy:
+    """
+    How to train: rate is relative, the step is rate / mean(||x||^2) over the cached samples.
+
+    So one value fits networks whose features differ in size (doc/method.md).
+    """
+
+    epochs: int = 10
+    batch_size: int = 1
+    rate: float = 20.0
+    warm_start: bool = True
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Softmax scores (C,) of one frame, from exactly this version."""
+
+    frame: FrameId
+    scores: np.ndarray
+    version: AdapterVersion
+
+
+@dataclass
+class Pipeline:
+    """One backbone, its cameras, its forward cache and the versions of its adapter."""
+
+    backbone: Backbone
+    ring: FrameRing
+    cache: ForwardCache
+    versions: VersionHistory
+    class_names: tuple[str, ...]
+    initial: Adapter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.initial = self.versions.current.adapter
+        self.initial.check_backbone(self.backbone.layout, self.backbone.digest)
+
+    def classify(self, frame: FrameId, image: np.ndarray,
+                 region: Region | None = None) -> Prediction:
+        """Classify an image and remember its features; raises `ImageError`, `FeatureError`."""
+        features = self.backbone.features(self.backbone.preprocess(image, region))
+        self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout))
+        version = self.versions.current
+        return Prediction(frame, softmax(version.adapter(features.x, features.logits)), version)
+
+    def correct(self, correction: Correction) -> Answer:
+        """Take an operator's correction; never raises for bad input."""
+        return apply_correction(correction, self.ring, self.cache, self.class_names)
+
+    def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
+        """Ask for a fine-tuning; None when there is no sample to train on."""
+        order = self.cache.training_order()
+        if len(order) == 0:
+            return None
+        start = self.versions.current.adapter if policy.warm_start else self.initial
+        rate = policy.rate / max(self.cache.mean_square_norm(order), 1e-6)
+        schedule = Schedule(policy.epochs, min(policy.batch_size, len(order)), rate)
+        return FineTuneJob(self.cache.update_since(accelerator_version), start, order, schedule)
+
+    def adopt(self, result: FineTuneResult, job: FineTuneJob, parent: int,
+              gate: GatePolicy) -> tuple[Decision, AdapterVersion]:
+        """Judge a trained adapter and, when it is accepted, swap it in."""
+        try:
+            result.adapter.check_backbone(self.backbone.layout, self.backbone.digest)
+        except AdapterError as error:
+            return Decision(False, str(error)), self.versions.current
+        decision = judge(result.adapter, self.versions.current.adapter, self.cache, gate)
+        if decision.accepted:
+            self.versions.adopt(result.adapter, parent, job.update.version)
+        return decision, self.versions.current
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """Give softmax over the last axis, float32."""
+    exp_z: np.ndarray = np.exp(z - z.max(axis=-1, keepdims=True))
+    exp_z /= exp_z.sum(axis=-1, keepdims=True)
+    return exp_z

@@ -1,0 +1,200 @@
+"""Every backend goes through the same checks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from instantft_ros.accelerator import registry
+from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
+from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.core import nf4
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.errors import (
+    AcceleratorError,
+    CacheError,
+    CacheMismatchError,
+    Cancelled,
+    JobError,
+)
+from instantft_ros.core.features import FeatureLayout
+
+LAYOUT = FeatureLayout((30, 17, 6), 5)
+BACKBONE = 'ab' * 32
+
+
+def job(samples: int = 40, seed: int = 0, base_version: int = 0,
+        **schedule: object) -> FineTuneJob:
+    """Random but learnable: the label depends on the features."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(samples, LAYOUT.dim)).astype(np.float32)
+    labels = (x @ rng.normal(size=(LAYOUT.dim, LAYOUT.classes))).argmax(axis=1)
+    codes, scales = nf4.quantize(x, LAYOUT.tap_sizes)
+    logits = rng.normal(size=(samples, LAYOUT.classes)).astype(np.float32)
+    update = CacheUpdate('session', base_version, base_version + 1, 64,
+                         np.arange(samples, dtype=np.int64), codes, scales, logits,
+                         labels.astype(np.int64))
+    settings = {'epochs': 8, 'learning_rate': 0.05} | schedule
+    return FineTuneJob(update, Adapter.initial(LAYOUT, BACKBONE, rank=4, seed=seed),
+                       rng.permutation(samples).astype(np.int64), Schedule(**settings))
+
+
+def part(update: CacheUpdate, rows: np.ndarray, **changes: object) -> CacheUpdate:
+    return replace(update, slots=update.slots[rows], codes=update.codes[rows],
+                   scales=update.scales[rows], logits=update.logits[rows],
+                   labels=update.labels[rows], **changes)
+
+
+@pytest.fixture(params=sorted(registry.BACKENDS))
+def backend(request):
+    try:
+        backend = registry.create(request.param)
+    except AcceleratorError as error:
+        pytest.skip(str(error))
+    yield backend
+    backend.close()
+
+
+def test_learns(backend):
+    done = backend.fine_tune(job())
+    assert done.losses[-1] < 0.5 * done.losses[0]
+    assert len(done.losses) == 8
+    assert done.backend == backend.name
+    assert done.train_ms > 0
+
+
+def test_equal_to_the_reference(backend):
+    for seed in range(3):
+        asked = job(seed=seed)
+        got, wanted = backend.fine_tune(asked), NumpyReference().fine_tune(asked)
+        np.testing.assert_allclose(got.adapter.a, wanted.adapter.a, atol=2e-4)
+        np.testing.assert_allclose(got.adapter.b, wanted.adapter.b, atol=2e-4)
+        np.testing.assert_allclose(got.losses, wanted.losses, atol=1e-3)
+
+
+def test_deterministic(backend):
+    first, second = backend.fine_tune(job()), backend.fine_tune(job())
+    assert first.adapter.digest() == second.adapter.digest()
+
+
+def test_changes_on_top_equal_the_whole_cache_at_once(backend):
+    whole = job(samples=40, seed=3)
+    old, new = np.arange(25), np.arange(25, 40)
+    first = FineTuneJob(part(whole.update, old, version=7), whole.start,
+                        np.arange(25, dtype=np.int64), whole.schedule)
+    backend.fine_tune(first)
+    second = replace(whole, update=part(whole.update, new, base_version=7, version=9))
+    assert backend.fine_tune(second).adapter.digest() \
+        == backend.fine_tune(whole).adapter.digest()
+
+
+def test_changed_slot_takes_the_place_of_the_old(backend):
+    whole, other = job(seed=3), job(seed=4)
+    backend.fine_tune(whole)
+    rows = np.array([5, 9])
+    backend.fine_tune(replace(whole, update=part(other.update, rows, base_version=1, version=2)))
+    again = replace(whole, update=part(whole.update, rows, base_version=2, version=3))
+    assert backend.fine_tune(again).adapter.digest() == backend.fine_tune(whole).adapter.digest()
+
+
+def test_a_version_that_is_not_held_is_told(backend):
+    with pytest.raises(CacheMismatchError, match='holds no cache'):
+        backend.fine_tune(job(base_version=3))
+    backend.fine_tune(job())
+    with pytest.raises(CacheMismatchError, match='at version 1'):
+        backend.fine_tune(job(base_version=3))
+    stranger = job(base_version=1)
+    with pytest.raises(CacheMismatchError, match='session'):
+        backend.fine_tune(replace(stranger, update=replace(stranger.update, session='other')))
+
+
+def test_stops_when_told(backend):
+    seen = []
+
+    def on_epoch(epoch: int, loss: float) -> bool:
+        seen.append(epoch)
+        return epoch < 3
+
+    with pytest.raises(Cancelled):
+        backend.fine_tune(job(), on_epoch)
+    assert seen == [1, 2, 3]
+    assert backend.fine_tune(job()).losses  # and works again afterwards
+
+
+def test_start_weights_are_left_alone(backend):
+    asked = job()
+    before = asked.start.digest()
+    backend.fine_tune(asked)
+    assert asked.start.digest() == before
+
+
+def test_one_sample_two_classes_one_tap(backend):
+    layout = FeatureLayout((1,), 2)
+    codes, scales = nf4.quantize(np.ones((1, 1), np.float32), (1,))
+    update = CacheUpdate('s', 0, 1, 1, np.zeros(1, np.int64), codes, scales,
+                         np.zeros((1, 2), np.float32), np.ones(1, np.int64))
+    done = backend.fine_tune(FineTuneJob(update, Adapter.initial(layout, BACKBONE, rank=4),
+                                         np.zeros(1, np.int64), Schedule(20, 1, 0.5)))
+    assert done.losses[-1] < done.losses[0]
+
+
+@pytest.mark.parametrize(('change', 'error', 'words'), [
+    ({'codes': np.zeros((40, 3), np.uint8)}, CacheError, 'codes must be'),
+    ({'scales': np.zeros((40, 2), np.float32)}, CacheError, 'scales must be'),
+    ({'scales': np.full((40, 3), np.nan, np.float32)}, CacheError, 'finite'),
+    ({'scales': np.full((40, 3), -1, np.float32)}, CacheError, 'not negative'),
+    ({'logits': np.full((40, 5), np.inf, np.float32)}, CacheError, 'logits must be finite'),
+    ({'labels': np.full(40, 5, np.int64)}, CacheError, 'labels must be'),
+    ({'labels': np.full(40, -1, np.int64)}, CacheError, 'labels must be'),
+    ({'slots': np.full(40, 64, np.int64)}, CacheError, 'slots must be'),
+    ({'slots': np.zeros(40, np.int64)}, CacheError, 'twice'),
+    ({'capacity': 0}, JobError, 'samples must be'),
+])
+def test_malformed_updates_are_refused(backend, change, error, words):
+    asked = job()
+    with pytest.raises(error, match=words):
+        backend.fine_tune(replace(asked, update=replace(asked.update, **change)))
+    assert backend.fine_tune(asked).losses  # the next job is served
+
+
+@pytest.mark.parametrize(('order', 'words'), [
+    (np.zeros(0, np.int64), 'one or more'), (np.array([0, 64]), 'in \\[0, 64\\)'),
+    (np.array([-1]), 'in \\[0, 64\\)'), (np.array([50]), 'slot 50, which is empty'),
+    (np.array([0.5]), 'int64'),
+])
+def test_malformed_orders_are_refused(backend, order, words):
+    with pytest.raises(JobError, match=words):
+        backend.fine_tune(replace(job(), order=order))
+
+
+@pytest.mark.parametrize(('schedule', 'words'), [
+    ({'epochs': 0}, 'epochs'), ({'batch_size': 0}, 'batch_size'),
+    ({'learning_rate': 0.0}, 'learning_rate'), ({'learning_rate': float('nan')}, 'learning_rate'),
+    ({'decay': 'cosine'}, "got 'cosine'"),
+])
+def test_impossible_schedules_are_refused(schedule, words):
+    with pytest.raises(JobError, match=words):
+        Schedule(**schedule)
+
+
+def test_linear_decay_falls_to_the_last_step():
+    np.testing.assert_allclose(Schedule(2, 2, 1.0).rates(3), [1.0, 0.75, 0.5, 0.25])
+    np.testing.assert_allclose(Schedule(2, 2, 1.0, 'constant').rates(3), np.ones(4))
+
+
+def test_unknown_backend_is_named():
+    with pytest.raises(AcceleratorError, match="got 'abacus'"):
+        registry.create('abacus')
+
+
+def test_divergence_is_an_error_not_an_adapter():
+    with pytest.raises(AcceleratorError, match='diverged'):
+        NumpyReference().fine_tune(job(learning_rate=1e5, epochs=50))
+
+
+def test_mini_batches_average_their_gradients():
+    asked = job(batch_size=40, epochs=1, decay='constant')
+    done = NumpyReference().fine_tune(asked)
+    twice = NumpyReference().fine_tune(replace(asked, order=np.concatenate([asked.order] * 2),
+                                               schedule=replace(asked.schedule, batch_size=80)))
+    np.testing.assert_allclose(done.adapter.a, twice.adapter.a, atol=1e-6)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from instantft_ros.adaptation.gate import GatePolicy, judge
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
+from instantft_ros.core.forward_cache import ForwardCache
+from instantft_ros.core.frame_ring import FrameId
+
+LAYOUT = FeatureLayout((2,), 2)
+
+
+def cache(samples: int, holdout_share: float = 0.5) -> ForwardCache:
+    """Class c lies at the unit vector c; the frozen logits know nothing."""
+    made = ForwardCache(LAYOUT, samples, holdout_share)
+    for number in range(samples):
+        features = Features(np.eye(2, dtype=np.float32)[number % 2], np.zeros(2, np.float32))
+        made.add(FrameId('left', number), FeatureRecord.of(features, LAYOUT), number % 2, 1)
+    return made
+
+
+def adapter(gain: float) -> Adapter:
+    """Right with certainty `gain`, wrong when it is negative."""
+    return Adapter(LAYOUT, np.eye(2, dtype=np.float32),
+                   gain * np.eye(2, dtype=np.float32)[:, None], 'ab' * 32)
+
+
+def test_better_is_accepted_with_its_figures():
+    decision = judge(adapter(5.0), adapter(0.1), cache(100), GatePolicy())
+    assert decision.accepted
+    assert decision.holdout_accuracy == 1.0
+    assert decision.loss == pytest.approx(np.log1p(np.exp(-5.0)), rel=1e-4)
+
+
+def test_higher_loss_is_refused():
+    decision = judge(adapter(-5.0), adapter(1.0), cache(100), GatePolicy())
+    assert not decision.accepted
+    assert 'the loss on the cached samples rose' in decision.reason
+
+
+def test_loss_within_the_tolerance_is_accepted():
+    assert judge(adapter(0.9), adapter(1.0), cache(100), GatePolicy(loss_tolerance=0.1)).accepted
+
+
+def test_significant_fall_on_the_holdout_is_refused_whatever_the_loss():
+    lenient = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.1)
+    decision = judge(adapter(-1.0), adapter(1.0), cache(100), lenient)
+    assert not decision.accepted
+    assert 'held-out' in decision.reason
+
+
+def test_small_holdout_alone_does_not_refuse():
+    lenient = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.1)
+    made = cache(5)
+    assert 0 < len(made.holdout_order()) <= 4
+    assert judge(adapter(-1.0), adapter(1.0), made, lenient).accepted
+
+
+@pytest.mark.parametrize('gain', [1e30, -1e30, 3e38])
+def test_absurd_weights_are_judged_without_a_crash(gain):
+    huge = Adapter(LAYOUT, np.full((2, 2), 3e38, np.float32),
+                   np.full((2, 1, 2), gain, np.float32), 'ab' * 32)
+    assert not judge(huge, adapter(1.0), cache(100), GatePolicy()).accepted
+
+
+def test_without_samples_nothing_is_accepted():
+    assert not judge(adapter(1.0), adapter(1.0), ForwardCache(LAYOUT, 4),
+                     GatePolicy()).accepted
+
+
+def test_without_a_holdout_its_accuracy_is_unknown():
+    assert np.isnan(judge(adapter(1.0), adapter(0.0), cache(10, 0.0),
+                          GatePolicy()).holdout_accuracy)

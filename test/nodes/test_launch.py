@@ -1,0 +1,44 @@
+"""The launch files, where the launch packages are."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('launch', reason='this environment has no launch packages')
+pytest.importorskip('launch_ros', reason='this environment has no launch_ros')
+
+from launch import LaunchDescription, LaunchService
+from launch.actions import (
+    IncludeLaunchDescription,
+    Shutdown,
+    TimerAction,
+)
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+from harness import environment
+
+LAUNCH = Path(__file__).parents[2] / 'launch'
+
+
+def run(monkeypatch, name: str, arguments: dict[str, str], *more: object) -> int:
+    for key, value in environment().items():
+        monkeypatch.setenv(key, value)
+    service = LaunchService(noninteractive=True)
+    service.include_launch_description(LaunchDescription([
+        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(LAUNCH / name)),
+                                 launch_arguments=arguments.items()), *more]))
+    return service.run()
+
+
+def test_demo(monkeypatch, tmp_path):
+    code = run(monkeypatch, 'demo.launch.py', {
+        'duration_s': '30.0', 'out': str(tmp_path), 'namespace': 'robot1',
+        'camera_topic': 'front/image'})
+    assert code == 0
+    assert (tmp_path / 'summary.json').exists()
+
+
+def test_robot(monkeypatch, capfd):
+    stop = TimerAction(period=6.0, actions=[Shutdown(reason='seen enough')])
+    assert run(monkeypatch, 'instantft.launch.py', {'camera_topic': '/front/image'}, stop) == 0
+    assert "camera 'camera' on /front/image" in ''.join(capfd.readouterr())

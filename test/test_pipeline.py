@@ -1,0 +1,92 @@
+"""The whole flow without ROS: drift, corrections, fine-tuning, better predictions."""
+
+import numpy as np
+import pytest
+
+from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.adaptation.gate import GatePolicy
+from instantft_ros.adaptation.versions import VersionHistory
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.backbone import Backbone, Region
+from instantft_ros.core.corrections import Correction, Selector
+from instantft_ros.core.errors import AdapterError
+from instantft_ros.core.forward_cache import ForwardCache
+from instantft_ros.core.frame_ring import FrameId, FrameRing
+from instantft_ros.demo.belt import Belt, Drift, STATION
+from instantft_ros.models import DEFAULT_MANIFEST
+from instantft_ros.pipeline import Pipeline, TrainingPolicy
+
+BACKBONE = Backbone(DEFAULT_MANIFEST)
+
+
+def make_pipeline(**cache: object) -> Pipeline:
+    return Pipeline(BACKBONE, FrameRing(['camera'], 1000),
+                    ForwardCache(BACKBONE.layout, 512, **cache),
+                    VersionHistory(Adapter.initial(BACKBONE.layout, BACKBONE.digest)),
+                    BACKBONE.manifest.classes)
+
+
+def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
+    right = 0
+    for index in garments:
+        frame = FrameId('camera', index)
+        prediction = pipeline.classify(frame, belt.frame(index), Region(*STATION))
+        right += int(prediction.scores.argmax()) == belt.label(index)
+    return right / len(garments)
+
+
+def train(pipeline: Pipeline, accelerator: NumpyReference, held: int = 0) -> int:
+    job = pipeline.job(TrainingPolicy(), held)
+    assert job is not None
+    result = accelerator.fine_tune(job)
+    decision, _ = pipeline.adopt(result, job, pipeline.versions.current.number, GatePolicy())
+    assert decision.accepted, decision.reason
+    return job.update.version
+
+
+def test_corrections_are_learned():
+    tilted = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
+    pipeline, accelerator = make_pipeline(holdout_share=0.1), NumpyReference()
+    learn, test = range(250), range(300, 450)
+    before = accuracy(pipeline, tilted, test)
+    accuracy(pipeline, tilted, learn)
+    held = 0
+    for index in learn:
+        answer = pipeline.correct(Correction('camera', Selector.STAMP, tilted.label(index),
+                                             issued_ns=1, first_ns=index))
+        assert answer.satisfied
+        if index % 125 == 124:
+            held = train(pipeline, accelerator, held)
+    after = accuracy(pipeline, tilted, test)
+    assert before < 0.25
+    assert after > before + 0.4
+    assert pipeline.versions.current.number == 2
+
+
+def test_without_corrections_there_is_no_job():
+    assert make_pipeline().job(TrainingPolicy(), 0) is None
+
+
+def test_step_is_relative_to_the_features():
+    pipeline = make_pipeline()
+    belt = Belt(seed=3, drift=Drift(), dwell=1)
+    accuracy(pipeline, belt, range(4))
+    pipeline.correct(Correction('camera', Selector.WINDOW, 1, 1, 0, 3))
+    job = pipeline.job(TrainingPolicy(rate=20.0), 0)
+    assert job is not None
+    x, _, _ = pipeline.cache.samples(job.order)
+    assert job.schedule.learning_rate == pytest.approx(20.0 / (x ** 2).sum(axis=1).mean(),
+                                                       rel=1e-5)
+
+
+def test_adapter_of_another_network_is_refused_at_the_start():
+    with pytest.raises(AdapterError, match='backbone'):
+        Pipeline(BACKBONE, FrameRing(['camera'], 1), ForwardCache(BACKBONE.layout, 1),
+                 VersionHistory(Adapter.initial(BACKBONE.layout, 'ab' * 32)),
+                 BACKBONE.manifest.classes)
+
+
+def test_frames_of_the_belt_depend_on_seed_and_number_alone():
+    first, second = (Belt(seed=5, drift=Drift()) for _ in range(2))
+    np.testing.assert_array_equal(first.frame(700), second.frame(700))
+    assert (first.frame(700) != Belt(seed=6, drift=Drift()).frame(700)).any()
