@@ -27,12 +27,13 @@ import numpy as np  # noqa: E402
 
 from instantft_ros.accelerator import memory_layout  # noqa: E402
 from instantft_ros.accelerator import registers as hw  # noqa: E402
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule  # noqa: E402
+from instantft_ros.accelerator.job import FineTuneJob, Schedule  # noqa: E402
 from instantft_ros.accelerator.rtl_model import rtl_files  # noqa: E402
 from instantft_ros.accelerator.sim import SimBackend  # noqa: E402
 from instantft_ros.core import fixed_point, nf4  # noqa: E402
 from instantft_ros.core.adapter import Adapter  # noqa: E402
 from instantft_ros.core.features import FeatureLayout  # noqa: E402
+from instantft_ros.core.forward_cache import CacheUpdate  # noqa: E402
 
 #: What the K26's XCK26 has.
 K26 = {'LUT': 117_120, 'FF': 234_240, 'DSP48E2': 1_248, 'RAMB36': 144, 'URAM288': 64}

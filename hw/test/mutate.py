@@ -79,6 +79,8 @@ def survives(number: int, scratch: Path) -> bool:
                           env={**os.environ, LIBRARY_VARIABLE: str(library),
                                'INSTANTFT_HW_SEEDS': '25'})
     library.unlink()
+    if done.returncode not in (0, 1):  # neither passed nor failed
+        raise SystemExit(f'pytest did not run:\n{done.stdout[-3000:]}{done.stderr[-1000:]}')
     lines = [line for line in done.stdout.splitlines() if line.startswith('FAILED')]
     by = lines[0].split('::')[-1].split(' - ')[0] if lines else 'nothing'
     print(f"{'SURVIVES' if done.returncode == 0 else 'caught'}: {name}: {text} (by {by})",

@@ -14,7 +14,7 @@ pytest.importorskip('pynq')
 
 from instantft_ros.accelerator import registers as hw
 from instantft_ros.accelerator.golden import GoldenModel
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
+from instantft_ros.accelerator.job import FineTuneJob, Schedule
 from instantft_ros.accelerator.kv260 import find_power_sensor, Kv260Backend, read_power_w
 from instantft_ros.accelerator.numpy_reference import NumpyReference
 from instantft_ros.accelerator.sim import SimBackend
@@ -22,6 +22,7 @@ from instantft_ros.core import fixed_point, nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import AcceleratorError, CacheMismatchError, Cancelled, JobError
 from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.forward_cache import CacheUpdate
 
 LAYOUT = FeatureLayout((70, 33), 5)
 

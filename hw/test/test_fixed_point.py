@@ -7,11 +7,12 @@ import pytest
 
 from instantft_ros.accelerator import memory_layout
 from instantft_ros.accelerator import registers as hw
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
+from instantft_ros.accelerator.job import FineTuneJob, Schedule
 from instantft_ros.accelerator.numpy_reference import NumpyReference
 from instantft_ros.core import fixed_point, nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.forward_cache import CacheUpdate
 
 
 def decoded(half_words: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from instantft_ros.accelerator import fixed_job
-from instantft_ros.accelerator.base import (Accelerator, CacheMirror, OnEpoch, stop_unless,
-                                            Trained)
+from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, stop_unless, Trained
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.core import fixed_point
 

@@ -14,13 +14,14 @@ import numpy as np
 
 from instantft_ros.accelerator.driver import PynqAccelerator
 from instantft_ros.accelerator.golden import GoldenModel
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, FineTuneResult, Schedule
+from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
 from instantft_ros.accelerator.kv260 import Kv260Backend
 from instantft_ros.accelerator.sim import SimBackend
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import InstantFTError
 from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.forward_cache import CacheUpdate
 
 #: Tap sizes, classes, rank, samples, epochs.
 CASES = (((784, 864, 256, 120, 84), 10, 4, 1024, 10), ((1,), 2, 1, 1, 1),

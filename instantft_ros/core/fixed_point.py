@@ -76,8 +76,8 @@ def encode_scales(scales: np.ndarray) -> np.ndarray:
     mantissas >>= mantissas >> hw.SCALE_MANTISSA
     exponents_top = (1 << hw.SCALE_EXPONENT) - 1
     mantissas = np.where(exponents > exponents_top, _MASK, mantissas)
-    return (mantissas | np.minimum(exponents, exponents_top) << hw.SCALE_MANTISSA).astype(
-        np.uint16)
+    return np.asarray(mantissas | np.minimum(exponents, exponents_top) << hw.SCALE_MANTISSA,
+                      np.uint16)
 
 
 def encode_logits(logits: np.ndarray) -> np.ndarray:
