@@ -17,14 +17,19 @@ from instantft_ros.accelerator.golden import GoldenModel
 from instantft_ros.accelerator.job import FineTuneJob, Schedule
 from instantft_ros.accelerator.kv260 import find_power_sensor, Kv260Backend, read_power_w
 from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.accelerator.rtl_model import SOURCE
 from instantft_ros.accelerator.sim import SimBackend
 from instantft_ros.core import fixed_point, nf4
 from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.errors import AcceleratorError, CacheMismatchError, Cancelled, JobError
 from instantft_ros.core.features import FeatureLayout
 from instantft_ros.core.forward_cache import CacheUpdate
+from instantft_ros.models import DEFAULT_MANIFEST
 
 LAYOUT = FeatureLayout((70, 33), 5)
+
+GARMENTS_FILE = SOURCE.parent / 'instantft_ros' / 'data' / 'fashion_mnist_subset.npz'
 
 
 @pytest.fixture
@@ -65,6 +70,30 @@ def test_agrees_with_the_reference(backend: SimBackend, rank: int) -> None:
     moved = np.linalg.norm(reference.adapter.a - wanted_job.start.a)
     assert np.linalg.norm(result.adapter.a - reference.adapter.a) < 0.1 * moved
     assert result.cycles == backend.cycles()['total'] > 40 * 4 * 3
+
+
+@pytest.mark.parametrize('count, seed', [(200, 0), (64, 1), (64, 2)])
+def test_equals_the_golden_model_on_real_data(backend: SimBackend, count: int,
+                                              seed: int) -> None:
+    cv2 = pytest.importorskip('cv2')
+    network = Backbone(DEFAULT_MANIFEST)
+    with np.load(GARMENTS_FILE) as data:
+        images, labels = data['images'], data['labels'].astype(np.int64)
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(len(images))[:count]
+    turn = cv2.getRotationMatrix2D((13.5, 13.5), 60, 1)
+    features = [network.features(network.preprocess(cv2.warpAffine(images[row], turn, (28, 28))))
+                for row in rows]
+    codes, scales = nf4.quantize(np.stack([feature.x for feature in features]),
+                                 network.layout.tap_sizes)
+    logits = np.stack([feature.logits for feature in features])
+    changes = CacheUpdate('real', 0, 1, count, np.arange(count), codes, scales, logits,
+                          labels[rows])
+    asked = FineTuneJob(changes, Adapter.initial(network.layout, network.digest, seed=seed),
+                        rng.permutation(count), Schedule(learning_rate=0.02))
+    result, golden = backend.fine_tune(asked), GoldenModel().fine_tune(asked)
+    assert result.adapter.digest() == golden.adapter.digest() and result.losses == golden.losses
+    assert result.losses[-1] < 0.6 * result.losses[0]
 
 
 def test_sends_only_what_changed_and_keeps_the_rest(backend: SimBackend) -> None:
