@@ -1,11 +1,16 @@
 // A C interface to the Verilated core: AXI4-Lite accesses, a memory behind the AXI4 master with
 // latency, stalls and injected errors, and checks of the master's protocol.
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <string>
 
 #include "Vinstantft.h"
 #include "verilated.h"
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 
 namespace {
 
@@ -27,6 +32,13 @@ class Shell {
   }
   ~Shell() {
     top_->final();
+#if VM_COVERAGE
+    // one file per model; hw/coverage.py adds them up
+    static int models = 0;
+    if (const char *folder = std::getenv("INSTANTFT_COVERAGE_FOLDER"))
+      context_.coveragep()->write(
+          (std::string(folder) + "/" + std::to_string(++models) + ".dat").c_str());
+#endif
     delete top_;
   }
 

@@ -25,9 +25,8 @@ def test_bench(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(path)
     folder = Path(os.environ.get(FOLDER_VARIABLE, SOURCE.parent / 'out' / 'hw')) / 'bench' / module
     simulator = runner.get_runner('verilator')
-    coverage = ['--coverage'] if os.environ.get('INSTANTFT_HW_COVERAGE') else []
     simulator.build(sources=rtl_files(), hdl_toplevel=module, build_dir=folder,
-                    build_args=['-Wno-fatal', '--x-initial', 'unique', '-O3', *coverage])
+                    build_args=['-Wno-fatal', '--x-initial', 'unique', '-O3'])
     results = simulator.test(hdl_toplevel=module, test_module=f'bench_{module}',
                              build_dir=folder, test_dir=folder)
     tests, failed = runner.get_results(results)

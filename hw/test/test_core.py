@@ -268,6 +268,7 @@ def test_registers_keep_what_was_written_and_say_no_to_the_rest(model: RtlModel)
         assert model.read(offset) == value & (1 << widths[offset]) - 1
         assert model.try_write(offset, 0, strobes=0b0011) == SLVERR
         assert model.read(offset) == value & (1 << widths[offset]) - 1
+    assert model.read(Register.CONTROL) == 0
     assert model.try_read(0x070)[0] == SLVERR and model.try_read(0x0C0)[0] == SLVERR
     for offset in (Register.ID, Register.STATUS, Register.CYCLES_LOAD, 0x070, 0x0C0, 0x1000):
         assert model.try_write(offset, 1) == SLVERR
@@ -296,6 +297,7 @@ def test_interrupt(model: RtlModel) -> None:
     model.step(20_000)
     assert status(model)[0] == 'done' and not model.irq and model.read(Register.IRQ_STATUS)
     model.write(Register.IRQ_ENABLE, 1)
+    model.write(Register.IRQ_STATUS, 0)
     assert model.irq
     model.write(Register.IRQ_STATUS, 1)
     assert not model.irq and model.read(Register.IRQ_STATUS) == 0

@@ -51,12 +51,13 @@ def find_verilator() -> str:
     return found
 
 
-def build(folder: Path | None = None, rtl: Path = SOURCE / 'rtl') -> Path:
+def build(folder: Path | None = None, rtl: Path = SOURCE / 'rtl',
+          coverage: bool = False) -> Path:
     """
     Compile the RTL and the shell into a library, unless this very version is there already.
 
-    Returns the library's path. Raises `AcceleratorError` when the sources or the tools are
-    missing, or the compilation fails.
+    coverage: count how often each line runs (hw/coverage.py). Returns the library's path. Raises
+    `AcceleratorError` when the sources or the tools are missing, or the compilation fails.
     """
     shell = SOURCE / 'sim' / 'shell.cpp'
     if not shell.exists():
@@ -67,7 +68,8 @@ def build(folder: Path | None = None, rtl: Path = SOURCE / 'rtl') -> Path:
         folder = Path(os.environ.get(FOLDER_VARIABLE, SOURCE.parent / 'out' / 'hw'))
     files = [*rtl_files(rtl), shell]
     digest = hashlib.sha256(b''.join(path.read_bytes() for path in files)).hexdigest()[:16]
-    library = folder / f'libinstantft_{digest}.so'
+    kind = 'coverage_' if coverage else ''
+    library = folder / f'libinstantft_{kind}{digest}.so'
     if library.exists():
         return library
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,12 +78,14 @@ def build(folder: Path | None = None, rtl: Path = SOURCE / 'rtl') -> Path:
         objects = Path(scratch)
         _run([verilator, '--cc', '--top-module', 'instantft', '-O3', '--x-assign', 'fast',
               '--x-initial', 'unique', '--noassert', '-Wno-fatal', '--Mdir', str(objects),
-              '-CFLAGS', '-O2 -fPIC', '--build', '-j', '1', *map(str, rtl_files(rtl))])
+              *(['--coverage-line'] if coverage else []), '-CFLAGS', '-O2 -fPIC',
+              '--build', '-j', '1', *map(str, rtl_files(rtl))])
         root = Path(verilator).parent.parent
         includes = [path for path in (root / 'include', root / 'share/verilator/include')
                     if path.exists()]
         built = objects / 'libinstantft.so'
-        _run(['g++', '-O2', '-fPIC', '-shared', '-std=c++17', '-I', str(objects),
+        _run(['g++', '-O2', '-fPIC', '-shared', '-std=c++17', f'-DVM_COVERAGE={int(coverage)}',
+              '-I', str(objects),
               *(flag for path in includes for flag in ('-I', str(path), '-I',
                                                        str(path / 'vltstd'))),
               str(shell), str(objects / 'Vinstantft__ALL.a'), str(objects / 'libverilated.a'),
