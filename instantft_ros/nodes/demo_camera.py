@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -14,12 +15,19 @@ from instantft_ros.models import DEFAULT_MANIFEST
 from instantft_ros.msg import Label
 from instantft_ros.nodes import conversions, qos
 from instantft_ros.nodes.managed_node import run
-from instantft_ros.nodes.parameters import Parameters
+from instantft_ros.nodes.parameters import parameter, Parameters
+
+
+@dataclass(frozen=True)
+class DemoCameraParameters:
+    """When to start."""
+
+    listeners: int = parameter(0, 'subscribers of `labels` to wait for', low=0, high=100)
 
 
 class DemoCamera(Node):
     """
-    Starts when someone subscribes to its images.
+    Starts when someone subscribes to its images, and all listeners to its labels.
 
     Frame i has the stamp start + i / rate_hz, so that its number can be told from its stamp.
     """
@@ -27,6 +35,7 @@ class DemoCamera(Node):
     def __init__(self) -> None:
         super().__init__('demo_camera')
         self._world = Parameters(self, WorldParameters, 'world.').value
+        self._settings = Parameters(self, DemoCameraParameters).value
         self._belt = self._world.belt()
         self._class_names = Manifest.load(DEFAULT_MANIFEST).classes
         self._images = self.create_publisher(Image, 'image_raw', qos.images('best_effort', 5))
@@ -37,7 +46,8 @@ class DemoCamera(Node):
 
     def _publish(self) -> None:
         if self._index == 0:
-            if self._images.get_subscription_count() == 0:
+            if self._images.get_subscription_count() == 0 \
+                    or self._labels.get_subscription_count() < self._settings.listeners:
                 return
             self._start_ns = self.get_clock().now().nanoseconds
         index = self._index

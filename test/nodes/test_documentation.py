@@ -10,6 +10,7 @@ import yaml
 from instantft_ros.demo.world_parameters import WorldParameters
 from instantft_ros.nodes.accelerator import AcceleratorParameters
 from instantft_ros.nodes.classifier_parameters import CameraParameters, ClassifierParameters
+from instantft_ros.nodes.demo_camera import DemoCameraParameters
 from instantft_ros.nodes.demo_monitor import MonitorParameters
 from instantft_ros.nodes.demo_operator import OperatorParameters
 from instantft_ros.nodes.parameters import spec_of
@@ -19,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     'doc/classifier.md': {'': ClassifierParameters, '<camera>.': CameraParameters},
     'doc/accelerator.md': {'': AcceleratorParameters},
-    'doc/demo.md': {'world.': WorldParameters, 'demo_operator: ': OperatorParameters,
+    'doc/demo.md': {'world.': WorldParameters, 'demo_camera: ': DemoCameraParameters,
+                    'demo_operator: ': OperatorParameters,
                     'demo_monitor: ': MonitorParameters},
 }
 
@@ -48,7 +50,7 @@ def test_parameter_tables(page):
 @pytest.mark.parametrize('name', ['demo.yaml', 'instantft.yaml'])
 def test_configurations_name_existing_parameters_with_their_types(name):
     kinds = {'classifier': ClassifierParameters, 'accelerator': AcceleratorParameters,
-             'demo_operator': OperatorParameters}
+             'demo_camera': DemoCameraParameters, 'demo_operator': OperatorParameters}
     for node, content in yaml.safe_load((ROOT / 'config' / name).read_text()).items():
         for key, value in content['ros__parameters'].items():
             if isinstance(value, dict):
