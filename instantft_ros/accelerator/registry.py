@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.accelerator.kv260 import Kv260Backend
 from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.accelerator.sim import SimBackend
 from instantft_ros.core.errors import AcceleratorError
 
 BACKENDS: dict[str, type[Accelerator]] = {
     'cpu': NumpyReference,
+    'kv260': Kv260Backend,
+    'sim': SimBackend,
 }
 
 
