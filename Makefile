@@ -1,21 +1,23 @@
-# make demo   run the demo, headless, in about 90 s       -> out/demo/
+# make demo   run the demo, headless, in about 90 s       -> out/demo/   (BACKEND=sim: on the RTL)
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
+# make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
 # make build  set up the environment and build            (make clean: throw both away)
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: demo test build lint pytest clean
+.PHONY: demo test build lint pytest hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+BACKEND ?= cpu
 WORKSPACE := .env/ws
 BUILT := $(WORKSPACE)/install/.built
 BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml
 
 demo: build
-	scripts/in_env python -m instantft_ros.demo.run
+	scripts/in_env python -m instantft_ros.demo.run --backend $(BACKEND)
 
-test: lint pytest
+test: lint pytest hw-test
 
 lint: build
 	scripts/in_env ruff check .
@@ -23,6 +25,13 @@ lint: build
 
 pytest: build
 	scripts/in_env python -m pytest
+
+hw-test: build
+	scripts/in_env python hw/generate.py --check
+	scripts/in_env python -m pytest hw/test
+
+hw-report: build
+	scripts/in_env python hw/report.py
 
 build:
 	@$(PYTHON) scripts/bootstrap.py

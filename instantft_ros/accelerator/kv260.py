@@ -32,7 +32,7 @@ class Kv260Backend(PynqAccelerator):
 
     name = 'kv260'
 
-    def __init__(self, bitstream: Path = BITSTREAM, timeout_s: float = 10.0) -> None:
+    def __init__(self, bitstream: Path = BITSTREAM, timeout_s: float = 1.0) -> None:
         try:
             from pynq import Overlay
         except ImportError as error:

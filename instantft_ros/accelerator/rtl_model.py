@@ -17,9 +17,19 @@ import numpy as np
 
 from instantft_ros.core.errors import AcceleratorError
 
-SOURCE = Path(__file__).resolve().parents[2] / 'hw'
+_CHECKOUT = Path(__file__).resolve().parents[2]
 
-#: Where the compiled library is kept; the build folder of the source tree unless set.
+#: The RTL: in the source tree, or where the package's installation has put it.
+SOURCE = next((folder for folder in (_CHECKOUT / 'hw', *(
+    Path(prefix) / 'share' / 'instantft_ros' / 'hw'
+    for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep)))
+    if (folder / 'rtl').is_dir()), _CHECKOUT / 'hw')
+
+#: Where the compiled library is kept: out/hw of the source tree, else a cache of the user's.
+FOLDER = (_CHECKOUT / 'out' / 'hw' if SOURCE.parent == _CHECKOUT else
+          Path.home() / '.cache' / 'instantft_ros')
+
+#: Names another folder for it.
 FOLDER_VARIABLE = 'INSTANTFT_RTL_FOLDER'
 
 #: A finished library to use instead of building one.
@@ -65,7 +75,7 @@ def build(folder: Path | None = None, rtl: Path = SOURCE / 'rtl',
                                f'source tree (python hw/sim/build.py) and name it in '
                                f'{LIBRARY_VARIABLE}')
     if folder is None:
-        folder = Path(os.environ.get(FOLDER_VARIABLE, SOURCE.parent / 'out' / 'hw'))
+        folder = Path(os.environ.get(FOLDER_VARIABLE, FOLDER))
     files = [*rtl_files(rtl), shell]
     digest = hashlib.sha256(b''.join(path.read_bytes() for path in files)).hexdigest()[:16]
     kind = 'coverage_' if coverage else ''

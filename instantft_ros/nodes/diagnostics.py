@@ -32,8 +32,8 @@ def adaptation(node: str, status: Status, problem: str) -> DiagnosticStatus:
     elif not status.accelerator_ready:
         level, message = DiagnosticStatus.WARN, 'no accelerator node offers the action fine_tune'
     shown = ('adapter_version', 'cache_samples', 'cache_capacity', 'corrections_pending',
-             'backend', 'fallbacks', 'train_ms', 'trainings', 'trainings_failed', 'trainings_refused',
-             'images_received', 'images_superseded', 'images_rejected')
+             'backend', 'fallbacks', 'train_ms', 'trainings', 'trainings_failed',
+             'trainings_refused', 'images_received', 'images_superseded', 'images_rejected')
     return DiagnosticStatus(
         level=level, name=f'{node}: adaptation', message=message, hardware_id='instantft_ros',
         values=[KeyValue(key=key, value=str(getattr(status, key))) for key in shown])
