@@ -227,6 +227,22 @@ def test_abort_within_1000_cycles_anywhere(model: RtlModel) -> None:
     check_equal(model, job, a, b)
 
 
+def test_abort_keeps_a_request_that_waits(model: RtlModel) -> None:
+    """A memory that is slow to take requests must see each of them until it does."""
+    job, a, b = random_job(np.random.default_rng(0), Shape((5, 3), 10, 40, 10, 1))
+    for cycles in range(5, 200, 2):
+        model.bus(5, 85)
+        configure(model, job, a, b)
+        start(model)
+        model.step(cycles)
+        model.write(Register.CONTROL, ABORT)
+        model.run(10_000)
+        assert status(model)[0] == 'aborted'
+        assert model.counts.violations == 0
+    model.bus()
+    check_equal(model, job, a, b)
+
+
 def test_abort_when_idle_changes_nothing(model: RtlModel) -> None:
     job, a, b = random_job(np.random.default_rng(0), Shape())
     model.write(Register.CONTROL, ABORT)
