@@ -5,7 +5,7 @@
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: demo test build lint pytest hw-test hw-report clean
+.PHONY: demo test build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -14,7 +14,7 @@ WORKSPACE := .env/ws
 BUILT := $(WORKSPACE)/install/.built
 BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml
 
-demo: build
+demo: $(if $(filter sim,$(BACKEND)),hw-model,build)
 	scripts/in_env python -m instantft_ros.demo.run --backend $(BACKEND)
 
 test: lint pytest hw-test
@@ -23,14 +23,18 @@ lint: build
 	scripts/in_env ruff check .
 	scripts/in_env mypy
 
-pytest: build
+pytest: hw-model
 	scripts/in_env python -m pytest
 
-hw-test: build
+# compiled before any test, so that no test waits for it
+hw-model: build
+	scripts/in_env python hw/sim/build.py
+
+hw-test: hw-model
 	scripts/in_env python hw/generate.py --check
 	scripts/in_env python -m pytest hw/test
 
-hw-report: build
+hw-report: hw-model
 	scripts/in_env python hw/report.py
 
 build:
