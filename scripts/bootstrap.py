@@ -49,8 +49,9 @@ def main() -> int:
     shutil.rmtree(ENV, ignore_errors=True)
     venv = ENV / 'venv'
     site = ['--system-site-packages'] if sourced else []
+    # what a PYTHONPATH holds must not count as installed: its commands are elsewhere
     clean = {name: value for name, value in os.environ.items()
-             if sourced or name not in ('PYTHONPATH', 'PYTHONHOME')}
+             if name not in ('PYTHONPATH', 'PYTHONHOME')}
     subprocess.run([sys.executable, '-m', 'venv', *site, str(venv)], check=True, env=clean)
     subprocess.run([str(venv / 'bin/python'), '-m', 'pip', 'install', '--quiet',
                     '--disable-pip-version-check', '-r', str(lock)], check=True, env=clean)
