@@ -8,11 +8,9 @@ pytest.importorskip('launch', reason='this environment has no launch packages')
 pytest.importorskip('launch_ros', reason='this environment has no launch_ros')
 
 from launch import LaunchDescription, LaunchService
-from launch.actions import (
-    IncludeLaunchDescription,
-    Shutdown,
-    TimerAction,
-)
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler, Shutdown, TimerAction
+from launch.event_handlers import OnProcessIO
+from launch.events.process import ProcessIO
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from harness import environment
@@ -38,7 +36,15 @@ def test_demo(monkeypatch, tmp_path):
     assert (tmp_path / 'summary.json').exists()
 
 
-def test_robot(monkeypatch, capfd):
+def test_robot(monkeypatch):
+    said: list[str] = []
+
+    def listen(event: ProcessIO) -> None:
+        said.append(event.text.decode())
+
     stop = TimerAction(period=6.0, actions=[Shutdown(reason='seen enough')])
-    assert run(monkeypatch, 'instantft.launch.py', {'camera_topic': '/front/image'}, stop) == 0
-    assert "camera 'camera' on /front/image" in ''.join(capfd.readouterr())
+    listener = RegisterEventHandler(OnProcessIO(on_stdout=listen, on_stderr=listen))
+    code = run(monkeypatch, 'instantft.launch.py', {'camera_topic': '/front/image'}, listener,
+               stop)
+    assert code == 0
+    assert "camera 'camera' on /front/image" in ''.join(said)
