@@ -41,7 +41,7 @@ OPERATOR = CONFIG['/**/demo_operator']['ros__parameters']
 LAST_S = 15.0
 
 
-def run(seed: int, accelerators: dict[str, Accelerator]) -> dict[str, float]:
+def run(seed: int, accelerators: dict[str, Accelerator], rate: float) -> dict[str, float]:
     """Give the mean accuracy in percent of each backend's adapters over the last 15 s."""
     backbone = Backbone(DEFAULT_MANIFEST)
     drift = Drift(WORLD['drift_start_s'], WORLD['drift_end_s'], WORLD['tilt_deg'],
@@ -70,7 +70,7 @@ def run(seed: int, accelerators: dict[str, Accelerator]) -> dict[str, float]:
             correction = Correction('camera', Selector.WINDOW, belt.label(garment), index, garment,
                                     garment + WORLD['dwell'] - 1)
             for name, pipeline in pipelines.items():
-                learn(pipeline, accelerators[name], correction)
+                learn(pipeline, accelerators[name], correction, rate)
                 if time_s >= WORLD['duration_s'] - LAST_S:
                     z = pipeline.versions.current.adapter(x, logits)
                     accuracies[name].append(100.0 * float((z.argmax(axis=1) == labels).mean()))
@@ -87,10 +87,11 @@ def every_garment(backbone: Backbone, belt: Belt) -> tuple[np.ndarray, np.ndarra
             np.array([belt.label(index) for index in frames]))
 
 
-def learn(pipeline: Pipeline, accelerator: Accelerator, correction: Correction) -> None:
+def learn(pipeline: Pipeline, accelerator: Accelerator, correction: Correction,
+          rate: float) -> None:
     """Take a correction and fine-tune, as the node does in the demo."""
     pipeline.correct(correction)
-    job = pipeline.job(TrainingPolicy(rate=CLASSIFIER['rate']), 0)
+    job = pipeline.job(TrainingPolicy(rate=rate), 0)
     if job is not None:
         pipeline.adopt(accelerator.fine_tune(job), job, pipeline.versions.current.number,
                        GatePolicy())
@@ -102,11 +103,12 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=10)
     parser.add_argument('--first-seed', type=int, default=1)
+    parser.add_argument('--rate', type=float, default=CLASSIFIER['rate'])
     arguments = parser.parse_args()
     accelerators = {name: registry.create(name) for name in ('cpu', 'sim')}
     differences = []
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-        accuracy = run(seed, accelerators)
+        accuracy = run(seed, accelerators, arguments.rate)
         differences.append(accuracy['sim'] - accuracy['cpu'])
         print(f'seed {seed}: cpu {accuracy["cpu"]:.1f} %, sim {accuracy["sim"]:.1f} %, '
               f'difference {differences[-1]:+.2f}', flush=True)
