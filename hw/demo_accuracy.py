@@ -103,7 +103,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=10)
     parser.add_argument('--first-seed', type=int, default=1)
-    parser.add_argument('--rate', type=float, default=CLASSIFIER['rate'])
+    parser.add_argument('--rate', type=float, default=TrainingPolicy().rate)
     arguments = parser.parse_args()
     accelerators = {name: registry.create(name) for name in ('cpu', 'sim')}
     differences = []

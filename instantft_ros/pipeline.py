@@ -21,6 +21,10 @@ from instantft_ros.core.features import FeatureRecord
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 
+#: A chain of warm trainings lets the weights grow. Beyond these magnitudes of A and B, the most
+#: that the accelerator's numbers hold, a training starts from the first adapter again.
+WARM_LIMITS = (1.9, 3.9)
+
 
 @dataclass(frozen=True)
 class TrainingPolicy:
@@ -32,7 +36,7 @@ class TrainingPolicy:
 
     epochs: int = 10
     batch_size: int = 1
-    rate: float = 20.0
+    rate: float = 6.0
     warm_start: bool = True
 
 
@@ -77,7 +81,10 @@ class Pipeline:
         order = self.cache.training_order()
         if len(order) == 0:
             return None
-        start = self.versions.current.adapter if policy.warm_start else self.initial
+        start = self.versions.current.adapter
+        grown = np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]
+        if grown or not policy.warm_start:
+            start = self.initial
         rate = policy.rate / max(self.cache.mean_square_norm(order), 1e-6)
         schedule = Schedule(policy.epochs, min(policy.batch_size, len(order)), rate)
         return FineTuneJob(self.cache.update_since(accelerator_version), start, order, schedule)

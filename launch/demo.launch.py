@@ -4,6 +4,7 @@ The demo: a belt that drifts, an operator who corrects, a classifier that learns
 ros2 launch instantft_ros demo.launch.py
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -40,6 +41,8 @@ def generate_launch_description() -> LaunchDescription:
         SetEnvironmentVariable('FASTRTPS_DEFAULT_PROFILES_FILE',
                                str(SHARE / 'config/fastdds.xml')),
         SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
+        SetEnvironmentVariable('ROS_LOCALHOST_ONLY',
+                               '1' if os.environ.get('ROS_DISTRO') == 'humble' else '0'),
         OpaqueFunction(function=_nodes),
     ])
 
@@ -60,15 +63,16 @@ def _nodes(context: LaunchContext) -> list[Node | RegisterEventHandler]:
 
     monitor = node('demo_monitor', out=str(out), adapters=str(out / 'adapters'))
     return [
+        # first: without rviz2 the launch ends here, before it has started anything
+        Node(package='rviz2', executable='rviz2', name='rviz', namespace=given('namespace'),
+             arguments=['-d', str(SHARE / 'rviz/instantft.rviz')],
+             remappings=[('image_raw', topic)],
+             condition=IfCondition(LaunchConfiguration('rviz'))),
         node('accelerator', backend=given('backend')),
         node('classifier', state_directory=str(out / 'adapters')),
         node('demo_operator'),
         node('demo_camera'),
         monitor,
-        Node(package='rviz2', executable='rviz2', name='rviz', namespace=given('namespace'),
-             arguments=['-d', str(SHARE / 'rviz/instantft.rviz')],
-             remappings=[('image_raw', topic)],
-             condition=IfCondition(LaunchConfiguration('rviz'))),
         RegisterEventHandler(OnProcessExit(
             target_action=monitor,
             on_exit=[EmitEvent(event=Shutdown(reason='the demo is over'))])),

@@ -20,8 +20,8 @@ def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
     return LaunchDescription([
         DeclareLaunchArgument('namespace', default_value='', description='of all nodes'),
-        DeclareLaunchArgument('backend', default_value='cpu',
-                              description='what trains the adapters'),
+        DeclareLaunchArgument('backend', default_value='',
+                              description='what trains the adapters; empty: as in params_file'),
         DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config/instantft.yaml'),
                               description='parameters of both nodes'),
         DeclareLaunchArgument('camera_topic', default_value='',
@@ -49,13 +49,17 @@ def _nodes(context: LaunchContext) -> list[Node]:
 
     chosen = {name: given(argument) for name, argument in
               (('camera.topic', 'camera_topic'), ('manifest', 'manifest')) if given(argument)}
+    if not Path(given('params_file')).is_file():
+        raise FileNotFoundError(f"there is no params_file '{given('params_file')}'")
+    backend = {'backend': given('backend')} if given('backend') else {}
     common = {'package': 'instantft_ros', 'namespace': given('namespace'), 'output': 'screen'}
     return [
-        Node(executable='accelerator', name='accelerator', **common,
-             parameters=[given('params_file'), {'backend': given('backend')}]),
-        Node(executable='classifier', name='classifier', **common,
-             parameters=[given('params_file'), chosen]),
+        # first: without rviz2 the launch ends here, before it has started anything
         Node(package='rviz2', executable='rviz2', name='rviz', namespace=given('namespace'),
              arguments=['-d', str(SHARE / 'rviz/instantft.rviz')],
              condition=IfCondition(LaunchConfiguration('rviz'))),
+        Node(executable='accelerator', name='accelerator', **common,
+             parameters=[given('params_file'), backend]),
+        Node(executable='classifier', name='classifier', **common,
+             parameters=[given('params_file'), chosen]),
     ]

@@ -79,6 +79,26 @@ def test_step_is_relative_to_the_features():
                                                        rel=1e-5)
 
 
+def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
+    """At a rate far above the default, where without a limit |A| grows beyond all bounds."""
+    tilted = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
+    pipeline, accelerator = make_pipeline(), NumpyReference()
+    learn = range(30)
+    accuracy(pipeline, tilted, learn)
+    largest = 0.0
+    for repetition in range(200):
+        index = repetition % len(learn)
+        pipeline.correct(Correction('camera', Selector.STAMP, tilted.label(index), repetition,
+                                    index))
+        job = pipeline.job(TrainingPolicy(rate=20.0), 0)
+        assert job is not None
+        result = accelerator.fine_tune(job)
+        pipeline.adopt(result, job, 0, GatePolicy(loss_tolerance=100.0))
+        largest = max(largest, float(np.abs(result.adapter.a).max()))
+    assert largest < 20.0
+    assert accuracy(pipeline, tilted, learn) > 0.9
+
+
 def test_adapter_of_another_network_is_refused_at_the_start():
     with pytest.raises(AdapterError, match='backbone'):
         Pipeline(BACKBONE, FrameRing(['camera'], 1), ForwardCache(BACKBONE.layout, 1),

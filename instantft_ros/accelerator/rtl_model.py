@@ -156,6 +156,7 @@ class RtlModel:
 
     def __init__(self, library: Path | None = None, size: int = 32 << 20,
                  base: int = 0x1000_0000, seed: int = 1) -> None:
+        self._handle = None  # for close(), should the next lines fail
         if library is None:
             named = os.environ.get(LIBRARY_VARIABLE)
             library = Path(named) if named else build()

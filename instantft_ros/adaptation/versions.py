@@ -24,15 +24,15 @@ class VersionHistory:
     """
     Numbers adapters and holds the last `keep` of them, and always version 0.
 
-    Version 0 is the adapter that the node started with. `current` is replaced as a whole: who
-    reads it once has exactly one version.
+    Version 0 is the adapter that the node started with; numbers go on after `last_number`.
+    `current` is replaced as a whole: who reads it once has exactly one version.
     """
 
-    def __init__(self, initial: Adapter, keep: int = 32) -> None:
+    def __init__(self, initial: Adapter, keep: int = 32, last_number: int = 0) -> None:
         self.current = AdapterVersion(0, 0, 0, initial, initial.digest())
         self._initial = self.current
         self._keep = keep
-        self._last_number = 0
+        self._last_number = last_number
         self._kept: OrderedDict[int, AdapterVersion] = OrderedDict()
 
     def adopt(self, adapter: Adapter, parent: int, cache_version: int) -> AdapterVersion:

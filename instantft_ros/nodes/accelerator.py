@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 import threading
 
+import rclpy
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -52,6 +53,9 @@ class AcceleratorNode(ManagedNode):
     def configure(self) -> None:
         """Open the backend."""
         settings = self._settings.value
+        self.get_logger().info(f"opening backend '{settings.backend}'" + (
+            ', which compiles for a minute at its first start'
+            if settings.backend == 'sim' else ''))
         backend = registry.create(settings.backend)
         if settings.fallback not in ('none', backend.name):
             backend = WithFallback(backend, registry.create(settings.fallback))
@@ -107,8 +111,10 @@ class AcceleratorNode(ManagedNode):
 
     def _fine_tune(self, handle: ServerGoalHandle) -> FineTune.Result:
         def on_epoch(epoch: int, loss: float) -> bool:
+            if self._server is None or not rclpy.ok():
+                return False
             handle.publish_feedback(FineTune.Feedback(epoch=epoch, loss=loss))
-            return self._server is not None and not handle.is_cancel_requested
+            return not handle.is_cancel_requested
 
         assert self._backend is not None
         done = self._backend.fine_tune(conversions.job(handle.request), on_epoch)

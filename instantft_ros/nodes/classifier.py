@@ -90,7 +90,8 @@ class ClassifierNode(ManagedNode):
         self._pipeline = flow.Pipeline(
             backbone, FrameRing(p.cameras, p.ring_frames),
             ForwardCache(backbone.layout, p.cache_capacity, p.holdout_share, p.recency_s),
-            VersionHistory(initial), self._class_names)
+            VersionHistory(initial, last_number=_last_saved(p.state_directory)),
+            self._class_names)
         self._reader = images.ImageReader(images.cv_bridge())
         self._trigger = Trigger()
         self._taken = 0
@@ -144,6 +145,8 @@ class ClassifierNode(ManagedNode):
     def deactivate(self) -> None:
         """Leave the cameras and drop a training that is under way; its corrections stay due."""
         self._drop_training()
+        self._status.state = Status.INACTIVE
+        self._statuses.publish(self._status)
         for camera in self._cameras.values():
             if camera.input is not None:
                 camera.input.close()
@@ -410,6 +413,14 @@ class ClassifierNode(ManagedNode):
         status.accelerator_ready = self._client.ready
         self._statuses.publish(status)
         self._markers.publish(overlay.status_marker(status))
+
+
+def _last_saved(folder: str) -> int:
+    """Give the highest number of an adapter file, so that none is ever written over."""
+    if not folder:
+        return 0
+    names = (path.stem.removeprefix('adapter-') for path in Path(folder).glob('adapter-*.npz'))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def _region(camera: str, values: tuple[int, ...]) -> Region | None:

@@ -41,7 +41,7 @@ class ClassifierParameters:
     epochs: int = parameter(10, 'passes over the cache in one fine-tuning', low=1, high=1000,
                             live=True)
     batch_size: int = parameter(1, 'samples per step', low=1, high=65_536, live=True)
-    rate: float = parameter(20.0, 'learning rate times mean squared norm of the features',
+    rate: float = parameter(6.0, 'learning rate times mean squared norm of the features',
                             low=1e-3, high=1e3, live=True)
     warm_start: bool = parameter(True, 'train on from the adapter in use, not from the first',
                                  live=True)

@@ -142,7 +142,7 @@ def main() -> int:
             return 1
         return _finish(node)
     except (KeyboardInterrupt, ExternalShutdownException):
-        return 130
+        return 0
     finally:
         rclpy.try_shutdown()
 
@@ -159,6 +159,8 @@ def _watch(node: DemoMonitor) -> str:
                   flush=True)
     if live:
         print()
+    if node.finished and node.log.corrections_s and not node.log.node['trainings']:
+        return 'no fine-tuning succeeded; see the logs of classifier and accelerator'
     return '' if node.finished else node.failed
 
 

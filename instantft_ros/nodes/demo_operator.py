@@ -83,7 +83,7 @@ class DemoOperator(Node):
             garment = self._garments[object_id]
             self._sent += 1
             correction = Correction(
-                id=f'demo-{self._sent}', operator_id='demo_operator', camera=garment.label.camera,
+                id=f'demo-{self._sent}', operator_id=self.get_name(), camera=garment.label.camera,
                 selector=Correction.WINDOW, stamp=conversions.stamp(garment.first_ns),
                 stamp_end=conversions.stamp(garment.last_ns),
                 class_name=garment.label.class_name)
@@ -92,7 +92,7 @@ class DemoOperator(Node):
         self._due = [due for due in self._due if due[0] > now_ns]
 
     def _on_ack(self, ack: CorrectionAck) -> None:
-        if not ack.accepted:
+        if not ack.accepted and ack.operator_id == self.get_name():
             self.get_logger().warning(f'{ack.correction_id}: {ack.reason}')
 
     def _now_ns(self) -> int:

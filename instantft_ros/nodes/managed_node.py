@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import signal
 import traceback
 
 from lifecycle_msgs.msg import State
@@ -104,12 +105,20 @@ def run(make_node: Callable[[], Node],
         try:
             executor.spin()
         finally:
-            if isinstance(node, ManagedNode) and node.active:
+            _ignore_interrupts()
+            if isinstance(node, ManagedNode) and node.active and rclpy.ok():
                 node.deactivate()
             executor.remove_node(node)
             node.destroy_node()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        _ignore_interrupts()
         rclpy.try_shutdown()
     return 0
+
+
+def _ignore_interrupts() -> None:
+    """Let nothing cut the clean-up short: a launch that ends may send a signal twice."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -35,3 +35,9 @@ def test_versions_not_held_are_told():
     with pytest.raises(AdapterError, match=r'held are \[0, 3, 4\]'):
         history.go_back(1)
     assert history.current.number == 4
+
+
+def test_numbers_go_on_after_those_of_an_earlier_start():
+    history = VersionHistory(adapter(0), last_number=7)
+    assert history.current.number == 0
+    assert history.adopt(adapter(1), 0, 1).number == 8

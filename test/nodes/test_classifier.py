@@ -216,7 +216,7 @@ def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
     robot.accuracy(range(20))
     learn(robot, range(20))
     digest, version = robot.status.adapter_digest, robot.status.adapter_version
-    assert first.stop() == 0
+    assert first.stop() == 0, first.log.read_text()
     robot.statuses.clear()
     saved = tmp_path / f'adapter-{version:06d}.npz'
     second = robot.start_classifier(initial_adapter=str(saved))
@@ -242,6 +242,7 @@ def test_lifecycle(robot):
     robot.show(1)
     assert lifecycle(robot, Transition.TRANSITION_DEACTIVATE)
     robot.wait(lambda: robot.images.get_subscription_count() == 0)
+    robot.wait(lambda: robot.status.state == Status.INACTIVE)
     robot.predictions.clear()
     robot.spin(0.3)  # what was under way arrives
     seen = len(robot.statuses)
