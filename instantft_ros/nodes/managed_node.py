@@ -105,9 +105,8 @@ def run(make_node: Callable[[], Node],
         try:
             executor.spin()
         finally:
+            # no deactivation: the signal has already made the node's publishers invalid
             _ignore_interrupts()
-            if isinstance(node, ManagedNode) and node.active and rclpy.ok():
-                node.deactivate()
             executor.remove_node(node)
             node.destroy_node()
     except (KeyboardInterrupt, ExternalShutdownException):
