@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 import threading
 
-import rclpy
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -72,9 +71,9 @@ class AcceleratorNode(ManagedNode):
 
     def deactivate(self) -> None:
         """Withdraw the action; a training that is under way stops after its epoch."""
-        if self._server is not None:
-            self._server.destroy()
-            self._server = None
+        server, self._server = self._server, None
+        if server is not None:
+            server.destroy()
 
     def cleanup(self) -> None:
         """Close the backend."""
@@ -111,7 +110,7 @@ class AcceleratorNode(ManagedNode):
 
     def _fine_tune(self, handle: ServerGoalHandle) -> FineTune.Result:
         def on_epoch(epoch: int, loss: float) -> bool:
-            if self._server is None or not rclpy.ok():
+            if self._server is None:
                 return False
             handle.publish_feedback(FineTune.Feedback(epoch=epoch, loss=loss))
             return not handle.is_cancel_requested

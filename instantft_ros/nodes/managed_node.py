@@ -8,12 +8,16 @@ import traceback
 
 from lifecycle_msgs.msg import State
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from instantft_ros.core.errors import InstantFTError, ParameterError
+
+#: How long an idle node takes to notice a signal at most, seconds.
+LOOK_FOR_SIGNALS_S = 0.2
 
 
 class ManagedNode(LifecycleNode):
@@ -92,32 +96,29 @@ class ManagedNode(LifecycleNode):
 
 def run(make_node: Callable[[], Node],
         make_executor: Callable[[], Executor] = SingleThreadedExecutor) -> int:
-    """Run a node until it is interrupted; an exit code for the process."""
-    rclpy.init()
+    """
+    Run a node until SIGINT or SIGTERM; an exit code for the process.
+
+    The signals only end the loop. rclpy's own handlers would make every publisher invalid at
+    once, in the middle of whatever callback is running.
+    """
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, frame: signals.append(received))
     try:
-        try:
-            node = make_node()
-        except ParameterError as error:
-            get_logger('instantft_ros').fatal(str(error))
-            return 1
+        node = make_node()
         executor = make_executor()
         executor.add_node(node)
-        try:
-            executor.spin()
-        finally:
-            # no deactivation: the signal has already made the node's publishers invalid
-            _ignore_interrupts()
-            executor.remove_node(node)
-            node.destroy_node()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        while not signals:
+            executor.spin_once(timeout_sec=LOOK_FOR_SIGNALS_S)
+        if isinstance(node, ManagedNode) and node.active:
+            node.trigger_deactivate()
+        executor.shutdown(timeout_sec=5.0)
+        node.destroy_node()
+    except ParameterError as error:
+        get_logger('instantft_ros').fatal(str(error))
+        return 1
     finally:
-        _ignore_interrupts()
         rclpy.try_shutdown()
     return 0
-
-
-def _ignore_interrupts() -> None:
-    """Let nothing cut the clean-up short: a launch that ends may send a signal twice."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
