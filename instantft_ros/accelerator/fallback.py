@@ -10,6 +10,7 @@ import numpy as np
 from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, Trained
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.core import nf4
+from instantft_ros.core.adapter import cross_entropy
 from instantft_ros.core.errors import AcceleratorError
 
 #: A failed accelerator is left alone for this long, seconds: a hang costs its timeout each time.
@@ -77,6 +78,4 @@ def _loss(cache: CacheMirror, slots: np.ndarray, a: np.ndarray, b: np.ndarray) -
         z = cache.logits[slots].copy()
         for k, tap in enumerate(cache.layout.slices):
             z += (x[:, tap] @ a[:, tap].T) @ b[:, k].T
-        z -= z.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(slots)), cache.labels[slots]]
-    return float(losses.mean())
+        return float(cross_entropy(z, cache.labels[slots]).mean())

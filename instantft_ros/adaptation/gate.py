@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.adapter import Adapter, cross_entropy
 from instantft_ros.core.forward_cache import ForwardCache
 
 #: Samples on which two adapters are compared, at most: enough to tell garbage, cheap enough
@@ -73,6 +73,5 @@ def _score(adapter: Adapter, cache: ForwardCache,
     x, logits, labels = cache.samples(order[:SAMPLES])
     with np.errstate(over='ignore', invalid='ignore'):
         z = adapter(x, logits)
-        z -= z.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
+        losses = cross_entropy(z, labels)
     return float(losses.mean()), z.argmax(axis=1) == labels

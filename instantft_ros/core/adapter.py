@@ -19,6 +19,13 @@ FORMAT = 1
 MAX_FILE_BYTES = 256 << 20
 
 
+def cross_entropy(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Give each sample's cross-entropy (N,) in nats from logits z (N, C) and labels (N,)."""
+    z = z - z.max(axis=1, keepdims=True)
+    losses: np.ndarray = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels]
+    return losses
+
+
 @dataclass(frozen=True)
 class Adapter:
     """

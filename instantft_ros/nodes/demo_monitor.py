@@ -44,7 +44,7 @@ class DemoMonitor(Node):
         self.status: Status | None = None
         self._belt = self.world.belt()
         self._start_ns: int | None = None
-        self._waiting_since_s = self._last_s = time.monotonic()
+        self._last_s = time.monotonic()
         self._sent_s: dict[str, float] = {}
         self._unseen: list[tuple[int, float]] = []
         self._recent: list[bool] = []
