@@ -12,7 +12,7 @@ PYTHON ?= python3
 BACKEND ?= cpu
 WORKSPACE := .env/ws
 BUILT := $(WORKSPACE)/install/.built
-BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml $(wildcard hw/rtl/* hw/sim/*)
+BUILD_FILES := $(wildcard msg/* srv/* action/* cmake/*) CMakeLists.txt package.xml $(wildcard native/* hw/rtl/* hw/sim/*)
 
 demo: $(if $(filter sim,$(BACKEND)),hw-model,build)
 	scripts/in_env python -m instantft_ros.demo.run --backend $(BACKEND)

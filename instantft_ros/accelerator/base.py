@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult
+from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, OPTIMIZERS
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import (
@@ -37,6 +37,7 @@ class Limits:
     classes: int = 1 << 12
     rank: int = 256
     batch_sizes: tuple[int, ...] | None = None
+    optimizers: tuple[str, ...] = OPTIMIZERS
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Accelerator(ABC):
 
     name: str
     limits = Limits()
+    #: What the user of this backend should know, for the log; empty: nothing.
+    notice = ''
 
     def __init__(self) -> None:
         self._cache: CacheMirror | None = None
@@ -149,6 +152,9 @@ class Accelerator(ABC):
         sizes, wanted = limits.batch_sizes, job.schedule.batch_size
         if sizes is not None and wanted not in sizes:
             raise JobError(f'{self.name}: batch_size must be one of {sizes}, got {wanted}')
+        if job.schedule.optimizer not in limits.optimizers:
+            raise JobError(f'{self.name}: optimizer must be one of {limits.optimizers}, got '
+                           f"'{job.schedule.optimizer}'")
 
 
 def stop_unless(on_epoch: OnEpoch, epoch: int, loss: float) -> None:

@@ -46,7 +46,8 @@ class PynqAccelerator(Accelerator):
     """
 
     limits = Limits(samples=hw.MAX_SAMPLES, dim=hw.MAX_WORDS * hw.LANES, taps=hw.MAX_TAPS,
-                    classes=hw.MAX_CLASSES, rank=hw.RANK, batch_sizes=(1,))
+                    classes=hw.MAX_CLASSES, rank=hw.RANK, batch_sizes=(1,),
+                    optimizers=('sgd',))
 
     def __init__(self, device: Any, base_address: int, timeout_s: float = 10.0,
                  poll_s: float = 0.0002) -> None:

@@ -11,6 +11,7 @@ from instantft_ros.core.errors import JobError
 from instantft_ros.core.forward_cache import CacheUpdate
 
 DECAYS = ('linear', 'constant')
+OPTIMIZERS = ('sgd', 'momentum', 'adam')
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,17 @@ class Schedule:
 
     Step t of T = epochs * ceil(N / batch_size) uses learning_rate * (1 - t / T) with decay
     'linear', and learning_rate with 'constant'. A step's gradient is the mean over its batch.
+    optimizer 'momentum' keeps beta1 of the last step; 'adam' is algorithm 1 of Kingma and Ba 2015.
     """
 
     epochs: int = 10
     batch_size: int = 1
     learning_rate: float = 0.02
     decay: str = 'linear'
+    optimizer: str = 'sgd'
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
         if not 1 <= self.epochs <= 10_000:
@@ -36,6 +42,11 @@ class Schedule:
             raise JobError(f'learning_rate must be in (0, 1e6), got {self.learning_rate}')
         if self.decay not in DECAYS:
             raise JobError(f"decay must be one of {DECAYS}, got '{self.decay}'")
+        if self.optimizer not in OPTIMIZERS:
+            raise JobError(f"optimizer must be one of {OPTIMIZERS}, got '{self.optimizer}'")
+        if not (0.0 <= self.beta1 < 1.0 and 0.0 <= self.beta2 < 1.0 and self.epsilon > 0.0):
+            raise JobError('beta1 and beta2 must be in [0, 1) and epsilon positive, got '
+                           f'{self.beta1}, {self.beta2} and {self.epsilon}')
 
     def rates(self, samples: int) -> np.ndarray:
         """Give the learning rate of each step, (T,) float32, for this many samples."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, stop_unless, Trained
-from instantft_ros.accelerator.job import FineTuneJob
+from instantft_ros.accelerator.job import FineTuneJob, Schedule
 from instantft_ros.core import nf4
 from instantft_ros.core.features import FeatureLayout
 
 
 class NumpyReference(Accelerator):
-    """Mini-batch SGD on the CPU, written for reading."""
+    """SGD, momentum and Adam on the CPU, written for reading."""
 
-    name = 'cpu'
+    name = 'numpy'
 
     def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
         layout, schedule, order = job.start.layout, job.schedule, job.order
@@ -21,6 +23,7 @@ class NumpyReference(Accelerator):
         logits, labels = cache.logits[order], cache.labels[order]
         a, b = job.start.a.copy(), job.start.b.copy()
         rates = iter(schedule.rates(len(order)))
+        optimizers = Optimizer(schedule), Optimizer(schedule)
         losses = []
         for epoch in range(1, schedule.epochs + 1):
             total = 0.0
@@ -29,12 +32,38 @@ class NumpyReference(Accelerator):
                 loss, grad_a, grad_b = gradients(layout, a, b, x[batch], logits[batch],
                                                  labels[batch])
                 rate = next(rates)
-                a -= rate * grad_a
-                b -= rate * grad_b
+                a -= rate * optimizers[0].step(grad_a)
+                b -= rate * optimizers[1].step(grad_b)
                 total += loss * len(labels[batch])
             losses.append(total / len(order))
             stop_unless(on_epoch, epoch, losses[-1])
         return Trained(a, b, tuple(losses))
+
+
+class Optimizer:
+    """Turns the gradients of one array of weights into steps, to be scaled by the rate."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._schedule = schedule
+        self._steps = 0
+        self._mean: Any = np.float32(0.0)
+        self._square: Any = np.float32(0.0)
+
+    def step(self, gradient: np.ndarray) -> np.ndarray:
+        """Give the step for a gradient, of its shape; Adam is algorithm 1 of Kingma and Ba."""
+        s = self._schedule
+        if s.optimizer == 'sgd':
+            return gradient
+        if s.optimizer == 'momentum':
+            self._mean = np.float32(s.beta1) * self._mean + gradient
+            return np.asarray(self._mean)
+        self._steps += 1
+        self._mean = np.float32(s.beta1) * self._mean + np.float32(1 - s.beta1) * gradient
+        self._square = (np.float32(s.beta2) * self._square
+                        + np.float32(1 - s.beta2) * gradient * gradient)
+        mean = self._mean * np.float32(1 / (1 - s.beta1 ** self._steps))
+        square = self._square * np.float32(1 / (1 - s.beta2 ** self._steps))
+        return np.asarray(mean / (np.sqrt(square) + np.float32(s.epsilon)))
 
 
 def gradients(layout: FeatureLayout, a: np.ndarray, b: np.ndarray, x: np.ndarray,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from instantft_ros.core import native
 from instantft_ros.core.errors import FeatureError
 
 #: The only copy of the table; native code and hardware are generated from it.
@@ -51,6 +52,8 @@ def quantize(x: np.ndarray, tap_sizes: Sequence[int]) -> tuple[np.ndarray, np.nd
     if x.ndim == 0 or x.shape[-1] != sizes.sum():
         raise FeatureError(f'features must have {sizes.sum()} values in the last axis, '
                            f'got shape {x.shape}')
+    if x.ndim == 1 and (library := native.load()) is not None:
+        return _quantize_one(library, np.ascontiguousarray(x), sizes)
     starts = np.cumsum(sizes) - sizes
     scales = np.maximum.reduceat(np.abs(x), starts, axis=-1)
     if not np.isfinite(scales).all():
@@ -59,6 +62,15 @@ def quantize(x: np.ndarray, tap_sizes: Sequence[int]) -> tuple[np.ndarray, np.nd
     divisors = np.repeat(np.where(scales > 0, scales, 1), sizes, axis=-1)
     codes = np.searchsorted(_MIDPOINTS, x / divisors).astype(np.uint8)
     return pack(codes), scales
+
+
+def _quantize_one(library: native.Library, x: np.ndarray,
+                  sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    codes, scales = np.empty(packed_size(len(x)), np.uint8), np.empty(len(sizes), np.float32)
+    bad = library.quantize(x, sizes.astype(np.int32), _MIDPOINTS, codes, scales)
+    if bad >= 0:
+        raise FeatureError(f'features hold NaN or infinity in tap [{bad}]')
+    return codes, scales
 
 
 def dequantize(codes: np.ndarray, scales: np.ndarray, tap_sizes: Sequence[int]) -> np.ndarray:

@@ -91,7 +91,8 @@ def goal(job: FineTuneJob) -> FineTune.Goal:
         labels=_uint32(update.labels), order=_uint32(job.order), rank=start.rank,
         a=_float32(start.a), b=_float32(start.b), backbone=start.backbone,
         epochs=schedule.epochs, batch_size=schedule.batch_size,
-        learning_rate=float(schedule.learning_rate), decay=schedule.decay)
+        learning_rate=float(schedule.learning_rate), decay=schedule.decay,
+        optimizer=schedule.optimizer)
 
 
 def job(message: FineTune.Goal) -> FineTuneJob:
@@ -113,7 +114,8 @@ def job(message: FineTune.Goal) -> FineTuneJob:
                         message.backbone)
     except (AdapterError, CacheError) as error:
         raise JobError(str(error)) from error
-    schedule = Schedule(message.epochs, message.batch_size, message.learning_rate, message.decay)
+    schedule = Schedule(message.epochs, message.batch_size, message.learning_rate, message.decay,
+                        message.optimizer)
     return FineTuneJob(update, start, _int64(message.order), schedule)
 
 

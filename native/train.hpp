@@ -1,0 +1,9 @@
+// Each variant of the trainer, one per instruction set.
+#pragma once
+
+#include "instantft_native.h"
+
+int instantft_train_avx512(const instantft_job *job);
+int instantft_train_avx2(const instantft_job *job);
+int instantft_train_neon(const instantft_job *job);
+int instantft_train_plain(const instantft_job *job);
