@@ -29,6 +29,7 @@ from instantft_ros.core.backbone import Backbone, Region  # noqa: E402
 from instantft_ros.core.corrections import Correction, Selector  # noqa: E402
 from instantft_ros.core.forward_cache import ForwardCache  # noqa: E402
 from instantft_ros.core.frame_ring import FrameId, FrameRing  # noqa: E402
+from instantft_ros.core.replay import ReplaySet  # noqa: E402
 from instantft_ros.demo.belt import Belt, Drift, STATION  # noqa: E402
 from instantft_ros.models import DEFAULT_MANIFEST  # noqa: E402
 from instantft_ros.pipeline import Pipeline, TrainingPolicy  # noqa: E402
@@ -36,6 +37,9 @@ from instantft_ros.pipeline import Pipeline, TrainingPolicy  # noqa: E402
 CONFIG = yaml.safe_load((ROOT / 'config' / 'demo.yaml').read_text())
 WORLD = CONFIG['/**']['ros__parameters']['world']
 CLASSIFIER = CONFIG['/**/classifier']['ros__parameters']
+#: what the core can do
+CORE = {'replay_per_class': 8} | yaml.safe_load((ROOT / 'config' / 'kv260.yaml').read_text())[
+    '/**/classifier']['ros__parameters']
 OPERATOR = CONFIG['/**/demo_operator']['ros__parameters']
 
 LAST_S = 15.0
@@ -50,8 +54,9 @@ def run(seed: int, accelerators: dict[str, Accelerator], rate: float) -> dict[st
     pipelines = {name: Pipeline(
         backbone, FrameRing(['camera'], 900),
         ForwardCache(backbone.layout, CLASSIFIER['cache_capacity'], holdout_share=0.1),
-        VersionHistory(Adapter.initial(backbone.layout, backbone.digest)),
-        backbone.manifest.classes) for name in accelerators}
+        VersionHistory(Adapter.initial(backbone.layout, backbone.digest, CORE['rank'])),
+        backbone.manifest.classes, ReplaySet.load(backbone, CORE['replay_per_class']))
+        for name in accelerators}
     x, logits, labels = every_garment(backbone, belt)
     accuracies: dict[str, list[float]] = {name: [] for name in accelerators}
     due: list[tuple[float, int]] = []
@@ -91,7 +96,8 @@ def learn(pipeline: Pipeline, accelerator: Accelerator, correction: Correction,
           rate: float) -> None:
     """Take a correction and fine-tune, as the node does in the demo."""
     pipeline.correct(correction)
-    job = pipeline.job(TrainingPolicy(rate=rate), 0)
+    job = pipeline.job(TrainingPolicy(CORE['optimizer'], CORE['epochs'], CORE['batch_size'], rate,
+                                      CORE['warm_start']), 0)
     if job is not None:
         pipeline.adopt(accelerator.fine_tune(job), job, pipeline.versions.current.number,
                        GatePolicy())
@@ -103,7 +109,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--seeds', type=int, default=10)
     parser.add_argument('--first-seed', type=int, default=1)
-    parser.add_argument('--rate', type=float, default=TrainingPolicy().rate)
+    parser.add_argument('--rate', type=float, default=0.0, help='0: the default')
     arguments = parser.parse_args()
     accelerators = {name: registry.create(name) for name in ('cpu', 'sim')}
     differences = []

@@ -20,24 +20,44 @@ from instantft_ros.core.errors import AdapterError
 from instantft_ros.core.features import FeatureRecord
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
+from instantft_ros.core.replay import ReplaySet
 
 #: A chain of warm trainings lets the weights grow. Beyond these magnitudes of A and B, the most
 #: that the accelerator's numbers hold, a training starts from the first adapter again.
 WARM_LIMITS = (1.9, 3.9)
 
 
+#: Relative learning rates that suit each optimizer.
+RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.5}
+
+#: Samples that a fine-tuning visits, and its fewest and most epochs.
+VISITS, EPOCHS = 10_240, (10, 60)
+
+
 @dataclass(frozen=True)
 class TrainingPolicy:
     """
-    How to train: rate is relative, the step is rate / mean(||x||^2) over the cached samples.
+    How to train.
 
-    So one value fits networks whose features differ in size (doc/method.md).
+    rate is relative to the features: the first step is rate / mean(||x||^2) over the cached
+    samples for SGD and momentum, rate / sqrt(mean(||x||^2)) for Adam, whose steps do not grow
+    with the gradient. So one value fits networks whose features differ in size; 0: `RATES`.
+    epochs 0: as many as make `VISITS` samples, within `EPOCHS` (doc/method.md).
     """
 
-    epochs: int = 10
-    batch_size: int = 1
-    rate: float = 6.0
-    warm_start: bool = True
+    optimizer: str = 'adam'
+    epochs: int = 0
+    batch_size: int = 20
+    rate: float = 0.0
+    warm_start: bool = False
+
+    def schedule(self, samples: int, mean_square_norm: float) -> Schedule:
+        """Give the schedule for so many samples of this mean ||x||^2."""
+        norm = max(mean_square_norm, 1e-6)
+        rate = (self.rate or RATES[self.optimizer]) / (
+            norm ** 0.5 if self.optimizer == 'adam' else norm)
+        epochs = self.epochs or min(max(round(VISITS / samples), EPOCHS[0]), EPOCHS[1])
+        return Schedule(epochs, min(self.batch_size, samples), rate, optimizer=self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -58,6 +78,7 @@ class Pipeline:
     cache: ForwardCache
     versions: VersionHistory
     class_names: tuple[str, ...]
+    replay: ReplaySet
     initial: Adapter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -85,9 +106,10 @@ class Pipeline:
         grown = np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]
         if grown or not policy.warm_start:
             start = self.initial
-        rate = policy.rate / max(self.cache.mean_square_norm(order), 1e-6)
-        schedule = Schedule(policy.epochs, min(policy.batch_size, len(order)), rate)
-        return FineTuneJob(self.cache.update_since(accelerator_version), start, order, schedule)
+        norm = self.cache.mean_square_norm(order)
+        order = self.replay.fill_up(order, self.cache.labels(order), self.cache.capacity)
+        return FineTuneJob(self.replay.extend(self.cache.update_since(accelerator_version)), start,
+                           order, policy.schedule(len(order), norm))
 
     def adopt(self, result: FineTuneResult, job: FineTuneJob, parent: int,
               gate: GatePolicy) -> tuple[Decision, AdapterVersion]:
@@ -96,7 +118,8 @@ class Pipeline:
             result.adapter.check_backbone(self.backbone.layout, self.backbone.digest)
         except AdapterError as error:
             return Decision(False, str(error)), self.versions.current
-        decision = judge(result.adapter, self.versions.current.adapter, self.cache, gate)
+        decision = judge(result.adapter, self.versions.current.adapter, self.cache,
+                         self.cache.unchanged(job.order, job.update.version), gate)
         if decision.accepted:
             self.versions.adopt(result.adapter, parent, job.update.version)
         return decision, self.versions.current

@@ -54,10 +54,12 @@ def _nodes(context: LaunchContext) -> list[Node | RegisterEventHandler]:
     out = Path(given('out')).resolve()
     topic = given('camera_topic')
 
+    core = [str(SHARE / 'config/kv260.yaml')] if given('backend') in ('kv260', 'sim') else []
+
     def node(name: str, **parameters: object) -> Node:
         return Node(package='instantft_ros', executable=name, name=name,
                     namespace=given('namespace'), output='screen',
-                    parameters=[str(SHARE / 'config/demo.yaml'),
+                    parameters=[*core, str(SHARE / 'config/demo.yaml'),
                                 {'world.duration_s': float(given('duration_s'))} | parameters],
                     remappings=[('image_raw', topic)])
 

@@ -52,6 +52,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
     if not Path(given('params_file')).is_file():
         raise FileNotFoundError(f"there is no params_file '{given('params_file')}'")
     backend = {'backend': given('backend')} if given('backend') else {}
+    core = [str(SHARE / 'config/kv260.yaml')] if given('backend') in ('kv260', 'sim') else []
     common = {'package': 'instantft_ros', 'namespace': given('namespace'), 'output': 'screen'}
     return [
         # first: without rviz2 the launch ends here, before it has started anything
@@ -61,5 +62,5 @@ def _nodes(context: LaunchContext) -> list[Node]:
         Node(executable='accelerator', name='accelerator', **common,
              parameters=[given('params_file'), backend]),
         Node(executable='classifier', name='classifier', **common,
-             parameters=[given('params_file'), chosen]),
+             parameters=[given('params_file'), *core, chosen]),
     ]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.adaptation.gate import GatePolicy
 from instantft_ros.adaptation.versions import VersionHistory
 from instantft_ros.core.adapter import Adapter
@@ -12,18 +13,20 @@ from instantft_ros.core.corrections import Correction, Selector
 from instantft_ros.core.errors import AdapterError
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
+from instantft_ros.core.replay import ReplaySet
 from instantft_ros.demo.belt import Belt, Drift, STATION
 from instantft_ros.models import DEFAULT_MANIFEST
 from instantft_ros.pipeline import Pipeline, TrainingPolicy
 
 BACKBONE = Backbone(DEFAULT_MANIFEST)
+REPLAY = ReplaySet.load(BACKBONE, 8)
 
 
 def make_pipeline(**cache: object) -> Pipeline:
     return Pipeline(BACKBONE, FrameRing(['camera'], 1000),
                     ForwardCache(BACKBONE.layout, 512, **cache),
                     VersionHistory(Adapter.initial(BACKBONE.layout, BACKBONE.digest)),
-                    BACKBONE.manifest.classes)
+                    BACKBONE.manifest.classes, REPLAY)
 
 
 def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
@@ -35,7 +38,7 @@ def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
     return right / len(garments)
 
 
-def train(pipeline: Pipeline, accelerator: NumpyReference, held: int = 0) -> int:
+def train(pipeline: Pipeline, accelerator: Accelerator, held: int = 0) -> int:
     job = pipeline.job(TrainingPolicy(), held)
     assert job is not None
     result = accelerator.fine_tune(job)
@@ -46,7 +49,7 @@ def train(pipeline: Pipeline, accelerator: NumpyReference, held: int = 0) -> int
 
 def test_corrections_are_learned():
     tilted = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
-    pipeline, accelerator = make_pipeline(holdout_share=0.1), NumpyReference()
+    pipeline, accelerator = make_pipeline(holdout_share=0.1), CpuBackend()
     learn, test = range(250), range(300, 450)
     before = accuracy(pipeline, tilted, test)
     accuracy(pipeline, tilted, learn)
@@ -72,17 +75,43 @@ def test_step_is_relative_to_the_features():
     belt = Belt(seed=3, drift=Drift(), dwell=1)
     accuracy(pipeline, belt, range(4))
     pipeline.correct(Correction('camera', Selector.WINDOW, 1, 1, 0, 3))
-    job = pipeline.job(TrainingPolicy(rate=20.0), 0)
-    assert job is not None
-    x, _, _ = pipeline.cache.samples(job.order)
-    assert job.schedule.learning_rate == pytest.approx(20.0 / (x ** 2).sum(axis=1).mean(),
-                                                       rel=1e-5)
+    x, _, _ = pipeline.cache.samples(pipeline.cache.training_order())
+    norm = (x ** 2).sum(axis=1).mean()
+    for optimizer, wanted in (('sgd', 20.0 / norm), ('adam', 20.0 / norm ** 0.5)):
+        job = pipeline.job(TrainingPolicy(optimizer, rate=20.0), 0)
+        assert job is not None
+        assert job.schedule.learning_rate == pytest.approx(wanted, rel=1e-5)
+
+
+def test_few_samples_are_visited_more_often():
+    policy = TrainingPolicy()
+    assert [policy.schedule(count, 1.0).epochs for count in (1, 256, 512, 1024, 4096)] \
+        == [60, 40, 20, 10, 10]
+    assert TrainingPolicy(epochs=3).schedule(1, 1.0).epochs == 3
+    assert policy.schedule(7, 1.0).batch_size == 7
+
+
+def test_corrections_of_one_class_leave_the_others_alone():
+    upright = Belt(seed=3, drift=Drift(start_s=1e9, end_s=1e9), dwell=1)
+    learn, test = range(250), range(300, 450)
+    accuracies = {}
+    for name, replay in (('replay', REPLAY), ('none', ReplaySet.empty(BACKBONE.layout))):
+        pipeline = make_pipeline()
+        pipeline.replay = replay
+        before = accuracy(pipeline, upright, test)
+        accuracy(pipeline, upright, learn)
+        for index in [index for index in learn if upright.label(index) == 4]:
+            pipeline.correct(Correction('camera', Selector.STAMP, 4, issued_ns=1, first_ns=index))
+        train(pipeline, CpuBackend())
+        accuracies[name] = accuracy(pipeline, upright, test)
+    assert accuracies['replay'] > before - 0.15
+    assert accuracies['none'] < 0.5  # what the replay samples are there for
 
 
 def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
     """At a rate far above the default, where without a limit |A| grows beyond all bounds."""
     tilted = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
-    pipeline, accelerator = make_pipeline(), NumpyReference()
+    pipeline, accelerator = make_pipeline(), CpuBackend()
     learn = range(30)
     accuracy(pipeline, tilted, learn)
     largest = 0.0
@@ -90,7 +119,7 @@ def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
         index = repetition % len(learn)
         pipeline.correct(Correction('camera', Selector.STAMP, tilted.label(index), repetition,
                                     index))
-        job = pipeline.job(TrainingPolicy(rate=20.0), 0)
+        job = pipeline.job(TrainingPolicy('sgd', 10, 1, 20.0, warm_start=True), 0)
         assert job is not None
         result = accelerator.fine_tune(job)
         pipeline.adopt(result, job, 0, GatePolicy(loss_tolerance=100.0))
@@ -103,7 +132,7 @@ def test_adapter_of_another_network_is_refused_at_the_start():
     with pytest.raises(AdapterError, match='backbone'):
         Pipeline(BACKBONE, FrameRing(['camera'], 1), ForwardCache(BACKBONE.layout, 1),
                  VersionHistory(Adapter.initial(BACKBONE.layout, 'ab' * 32)),
-                 BACKBONE.manifest.classes)
+                 BACKBONE.manifest.classes, REPLAY)
 
 
 def test_frames_of_the_belt_depend_on_seed_and_number_alone():

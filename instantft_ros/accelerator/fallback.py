@@ -33,7 +33,7 @@ class WithFallback(Accelerator):
 
     def __init__(self, primary: Accelerator, reserve: Accelerator) -> None:
         super().__init__()
-        self.name, self.limits = primary.name, primary.limits
+        self.name, self.limits, self.notice = primary.name, primary.limits, primary.notice
         self._primary, self._reserve = primary, reserve
         self._problem, self._retry_at_s = '', float('-inf')
 

@@ -42,11 +42,16 @@ class Decision:
     holdout_accuracy: float = float('nan')
 
 
-def judge(candidate: Adapter, current: Adapter, cache: ForwardCache,
+def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np.ndarray,
           policy: GatePolicy) -> Decision:
-    """Compare a candidate with the adapter in use on trained and on held-out samples."""
-    before, _ = _score(current, cache, cache.training_order())
-    loss, _ = _score(candidate, cache, cache.training_order())
+    """
+    Compare a candidate with the adapter in use on trained and on held-out samples.
+
+    trained (N,) int64: the slots that the candidate was trained on and that still hold the same.
+    A correction that came later says nothing about the training; the next one takes it up.
+    """
+    before, _ = _score(current, cache, trained)
+    loss, _ = _score(candidate, cache, trained)
     _, right_before = _score(current, cache, cache.holdout_order())
     _, right = _score(candidate, cache, cache.holdout_order())
     accuracy = float(right.mean()) if len(right) else float('nan')

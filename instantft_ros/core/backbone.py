@@ -39,6 +39,9 @@ class Backbone:
         self._mean = np.array(self.manifest.mean, np.float32)
         self._gain = 1.0 / np.array(self.manifest.std, np.float32)
         network_file = manifest_file.parent / self.manifest.network
+        replay = self.manifest.replay
+        #: images from before the drift, see core/replay.py
+        self.replay_file = manifest_file.parent / replay if replay else None
         try:
             found = sha256_of(network_file)
         except OSError as error:

@@ -189,10 +189,21 @@ class ForwardCache:
         """Give the slots kept for validation, (N,) int64."""
         return self._slots(holdout=True)
 
+    def unchanged(self, slots: np.ndarray, version: int) -> np.ndarray:
+        """Give those of some slots that hold what they held at a version; others are left out."""
+        slots = slots[slots < self.capacity]
+        same: np.ndarray = slots[self._used[slots] & (self._slot_versions[slots] <= version)]
+        return same
+
     def samples(self, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Give dequantized x (N, D), frozen logits (N, C) and labels (N,) of some slots."""
         x = nf4.dequantize(self._codes[slots], self._scales[slots], self.layout.tap_sizes)
         return x, self._logits[slots], self._labels[slots]
+
+    def labels(self, slots: np.ndarray) -> np.ndarray:
+        """Give the labels (N,) int64 of some slots."""
+        labels: np.ndarray = self._labels[slots]
+        return labels
 
     def mean_square_norm(self, slots: np.ndarray) -> float:
         """Give the mean of ||x||^2 over some slots."""

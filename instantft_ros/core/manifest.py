@@ -29,7 +29,8 @@ class Manifest:
     What a network expects and gives.
 
     A pixel value v in [0, 255] of channel c enters the network as (v - mean[c]) / std[c].
-    `sha256` is the hash of the network file, hexadecimal; adapters are bound to it.
+    `sha256` is the hash of the network file, hexadecimal; adapters are bound to it. `replay` names
+    a file of images from before the drift (core/replay.py); empty: there is none.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Manifest:
     logits: str
     taps: tuple[Tap, ...]
     notes: str = ''
+    replay: str = ''
     tap_sizes: tuple[int, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +78,7 @@ class Manifest:
             colour=image.get('colour', str), mean=image.tuple_of('mean', float),
             std=image.tuple_of('std', float), logits=top.get('logits', str),
             taps=tuple(Tap(tap.get('name', str), tap.positive('size')) for tap in taps),
-            notes=top.get('notes', str, ''))
+            notes=top.get('notes', str, ''), replay=top.get('replay', str, ''))
         manifest._check()
         return manifest
 
@@ -90,12 +92,12 @@ class Manifest:
             'logits': self.logits,
             'taps': [{'name': tap.name, 'size': tap.size} for tap in self.taps],
             'notes': self.notes,
-        }
+        } | ({'replay': self.replay} if self.replay else {})
 
     def _check(self) -> None:
-        if Path(self.network).name != self.network:
-            raise ManifestError(f"network must be a file name without a folder, got "
-                                f"'{self.network}'")
+        for key, name in (('network', self.network), ('replay', self.replay)):
+            if Path(name).name != name:
+                raise ManifestError(f"{key} must be a file name without a folder, got '{name}'")
         if len(self.sha256) != 64 or set(self.sha256) - set('0123456789abcdef'):
             raise ManifestError(f"sha256 must be 64 hexadecimal digits, got '{self.sha256}'")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):

@@ -45,15 +45,17 @@ def main() -> int:
     settings = {'accelerator': {'backend': args.backend},
                 'classifier': {'state_directory': out / 'adapters'},
                 'demo_monitor': {'out': out, 'adapters': out / 'adapters'}}
+    configs = [*(['kv260.yaml'] if args.backend in ('kv260', 'sim') else []), 'demo.yaml']
     common = {} if args.duration is None else {'world.duration_s': args.duration}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in NODES:
             with (out / 'logs' / f'{name}.log').open('wb') as log:
                 processes[name] = subprocess.Popen(
-                    command(name, settings.get(name, {}) | common), stdout=log,
+                    command(name, settings.get(name, {}) | common, *configs), stdout=log,
                     stderr=subprocess.STDOUT, env=environment)
-        monitor = subprocess.Popen(command('demo_monitor', settings['demo_monitor'] | common),
+        monitor = subprocess.Popen(command('demo_monitor', settings['demo_monitor'] | common,
+                                           *configs),
                                    env=environment)
         processes['demo_monitor'] = monitor
         belt_s = WorldParameters().duration_s if args.duration is None else args.duration
@@ -62,11 +64,13 @@ def main() -> int:
         stop(processes)
 
 
-def command(name: str, parameters: dict[str, object]) -> list[str]:
-    """Give the command line of one node with the demo's configuration."""
+def command(name: str, parameters: dict[str, object], *configs: str) -> list[str]:
+    """Give the command line of one node with configurations, the later ones stronger."""
     program = Path(get_package_prefix('instantft_ros')) / 'lib' / 'instantft_ros' / name
-    config = Path(get_package_share_directory('instantft_ros')) / 'config' / 'demo.yaml'
-    line = [str(program), '--ros-args', '--params-file', str(config)]
+    folder = Path(get_package_share_directory('instantft_ros')) / 'config'
+    line = [str(program), '--ros-args']
+    for config in configs:
+        line += ['--params-file', str(folder / config)]
     for key, value in parameters.items():
         line += ['-p', f'{key}:={value}']
     return line

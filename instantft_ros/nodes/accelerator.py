@@ -59,6 +59,8 @@ class AcceleratorNode(ManagedNode):
         if settings.fallback not in ('none', backend.name):
             backend = WithFallback(backend, registry.create(settings.fallback))
         self._backend = backend
+        if backend.notice:
+            self.get_logger().warning(backend.notice)
         self.get_logger().info(f"backend '{backend.name}' is ready, fallback: "
                                f'{settings.fallback}')
 

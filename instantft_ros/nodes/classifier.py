@@ -34,6 +34,7 @@ from instantft_ros.core.errors import (
 from instantft_ros.core.files import write_atomically
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
+from instantft_ros.core.replay import ReplaySet
 from instantft_ros.msg import Correction, CorrectionAck, Prediction, Status
 from instantft_ros.nodes import conversions, diagnostics, images, overlay, qos
 from instantft_ros.nodes.camera_input import CameraInput
@@ -91,7 +92,7 @@ class ClassifierNode(ManagedNode):
             backbone, FrameRing(p.cameras, p.ring_frames),
             ForwardCache(backbone.layout, p.cache_capacity, p.holdout_share, p.recency_s),
             VersionHistory(initial, last_number=_last_saved(p.state_directory)),
-            self._class_names)
+            self._class_names, ReplaySet.load(backbone, p.replay_per_class))
         self._reader = images.ImageReader(images.cv_bridge())
         self._trigger = Trigger()
         self._taken = 0
@@ -258,7 +259,7 @@ class ClassifierNode(ManagedNode):
         p, client = self._settings.value, self._client
         assert client is not None
         job = self._pipeline.job(
-            flow.TrainingPolicy(p.epochs, p.batch_size, p.rate, p.warm_start),
+            flow.TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start),
             client.held_version(self._pipeline.cache.session))
         self._taken = self._trigger.started(time.monotonic())
         if job is None:
@@ -295,8 +296,11 @@ class ClassifierNode(ManagedNode):
         status.loss, status.holdout_accuracy = decision.loss, decision.holdout_accuracy
         self._problem = done.result.fallback
         self._save_version()  # first: what is announced is on the disk
-        self._event(f'version {version.number} from {len(done.job.order)} samples: '
-                    f'{decision.reason}, {done.round_trip_ms:.0f} ms')
+        corrected = int((done.job.order < self._pipeline.cache.capacity).sum())
+        replayed = len(done.job.order) - corrected
+        self._event(f'version {version.number} from {corrected} samples'
+                    + (f' and {replayed} replayed ones' if replayed else '')
+                    + f': {decision.reason}, {done.round_trip_ms:.0f} ms')
 
     def _drop_training(self) -> None:
         if self._client is not None and self._client.busy:

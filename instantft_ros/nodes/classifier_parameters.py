@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from instantft_ros.accelerator.job import OPTIMIZERS
 from instantft_ros.nodes.parameters import parameter
 
 
@@ -34,16 +35,22 @@ class ClassifierParameters:
     recency_s: float = parameter(300.0, 'time constant in seconds with which a full cache '
                                  'prefers newer frames', low=1e-3, high=1e9)
 
-    rank: int = parameter(4, 'rank r of the adapter', low=1, high=64)
+    replay_per_class: int = parameter(8, 'a class with fewer corrections is filled up with so '
+                                      'many images from before the drift', low=0, high=1000)
+
+    rank: int = parameter(8, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
     initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
                                      "which the predictions are the frozen network's")
-    epochs: int = parameter(10, 'passes over the cache in one fine-tuning', low=1, high=1000,
-                            live=True)
-    batch_size: int = parameter(1, 'samples per step', low=1, high=65_536, live=True)
-    rate: float = parameter(6.0, 'learning rate times mean squared norm of the features',
-                            low=1e-3, high=1e3, live=True)
-    warm_start: bool = parameter(True, 'train on from the adapter in use, not from the first',
+    optimizer: str = parameter('adam', 'how to descend; the KV260 has sgd alone',
+                               choices=OPTIMIZERS, live=True)
+    epochs: int = parameter(0, 'passes over the cache in one fine-tuning; 0: more for few samples',
+                            low=0, high=1000, live=True)
+    batch_size: int = parameter(20, 'samples per step; the KV260 has 1 alone', low=1, high=65_536,
+                                live=True)
+    rate: float = parameter(0.0, 'learning rate relative to the size of the features; 0: what '
+                            'suits the optimizer', low=0.0, high=1e3, live=True)
+    warm_start: bool = parameter(False, 'train on from the adapter in use, not from the first',
                                  live=True)
 
     min_corrections: int = parameter(1, 'fine-tune after this many new corrections', low=1,

@@ -16,7 +16,7 @@ import time
 import numpy as np
 
 from instantft_ros.core.manifest import Manifest, sha256_of
-from instantft_ros.training import datasets
+from instantft_ros.training import datasets, replay
 
 #: Layer inputs of LeNet-5 on 28x28, in forward order: the network's input, then each pooled or
 #: rectified activation that feeds a next layer. D = 784 + 864 + 256 + 120 + 84 = 2,108.
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--cache', type=Path, default=Path.home() / '.cache/instantft_ros',
                         help='folder for the downloaded data (default: %(default)s)')
     parser.add_argument('--out', type=Path, required=True,
-                        help='folder that receives model.onnx and manifest.json')
+                        help='folder that receives model.onnx, manifest.json and replay.npz')
     args = parser.parse_args(argv)
     try:
         import torch
@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     network = build()
     accuracy = train(network, x_train, y_train, x_test, y_test, args.epochs, args.seed)
     export(network, args.out, args.dataset, accuracy)
-    print(f'wrote {args.out}/model.onnx and manifest.json, test accuracy {accuracy:.2%}')
+    replay.write(args.out / 'manifest.json', x_train, y_train, per_class=16)
+    print(f'wrote {args.out}/model.onnx, manifest.json and replay.npz, test accuracy '
+          f'{accuracy:.2%}')
     return 0
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from instantft_ros.adaptation.gate import GatePolicy, judge
+from instantft_ros.adaptation import gate
+from instantft_ros.adaptation.gate import Decision, GatePolicy
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
@@ -12,7 +13,7 @@ LAYOUT = FeatureLayout((2,), 2)
 
 def cache(samples: int, holdout_share: float = 0.5) -> ForwardCache:
     """Class c lies at the unit vector c; the frozen logits know nothing."""
-    made = ForwardCache(LAYOUT, samples, holdout_share)
+    made = ForwardCache(LAYOUT, samples + 50, holdout_share)
     for number in range(samples):
         features = Features(np.eye(2, dtype=np.float32)[number % 2], np.zeros(2, np.float32))
         made.add(FrameId('left', number), FeatureRecord.of(features, LAYOUT), number % 2, 1)
@@ -23,6 +24,11 @@ def adapter(gain: float) -> Adapter:
     """Right with certainty `gain`, wrong when it is negative."""
     return Adapter(LAYOUT, np.eye(2, dtype=np.float32),
                    gain * np.eye(2, dtype=np.float32)[:, None], 'ab' * 32)
+
+
+def judge(candidate: Adapter, current: Adapter, cache: ForwardCache,
+          policy: GatePolicy) -> Decision:
+    return gate.judge(candidate, current, cache, cache.training_order(), policy)
 
 
 def test_better_is_accepted_with_its_figures():
@@ -71,3 +77,17 @@ def test_without_samples_nothing_is_accepted():
 def test_without_a_holdout_its_accuracy_is_unknown():
     assert np.isnan(judge(adapter(1.0), adapter(0.0), cache(10, 0.0),
                           GatePolicy()).holdout_accuracy)
+
+
+def test_what_came_after_the_training_is_not_held_against_it():
+    """A correction that the candidate could not know, and on which it is wrong with certainty."""
+    made = cache(10, 0.0)
+    order, version = made.training_order(), made.version
+    features = Features(np.array([1, 0], np.float32), np.zeros(2, np.float32))
+    for number in range(20, 40):
+        made.add(FrameId('left', number), FeatureRecord.of(features, LAYOUT), 1, 1)
+    made.add(FrameId('left', 0), None, 1, 2)  # and one that it knew otherwise
+    known = made.unchanged(order, version)
+    assert len(known) == 9
+    assert gate.judge(adapter(9.0), adapter(0.1), made, known, GatePolicy()).accepted
+    assert not judge(adapter(9.0), adapter(0.1), made, GatePolicy()).accepted

@@ -47,7 +47,7 @@ def test_parameter_tables(page):
         assert not missing, f'{page} must have these rows:\n' + '\n'.join(rows)
 
 
-@pytest.mark.parametrize('name', ['demo.yaml', 'instantft.yaml'])
+@pytest.mark.parametrize('name', ['demo.yaml', 'instantft.yaml', 'kv260.yaml'])
 def test_configurations_name_existing_parameters_with_their_types(name):
     kinds = {'classifier': ClassifierParameters, 'accelerator': AcceleratorParameters,
              'demo_camera': DemoCameraParameters, 'demo_operator': OperatorParameters}

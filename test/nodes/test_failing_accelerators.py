@@ -165,7 +165,7 @@ def test_one_that_forgot_the_cache_gets_all_of_it_again(robot):
 
 def test_only_what_changed_is_sent(robot, fake):
     accelerator = fake(good)
-    robot.start_classifier()
+    robot.start_classifier(replay_per_class=0)
     robot.accuracy(range(3))
     for index in range(3):
         ack = robot.correct(index)
@@ -189,12 +189,12 @@ def filled(goal: FineTune.Goal, name: str, value: float) -> array:
     (lambda goal: good(goal, a=filled(goal, 'a', 3e38), b=filled(goal, 'b', 3e38)),
      'trainings_refused', 'refused'),
     (lambda goal: good(goal, a=filled(goal, 'a', 0.1), b=array('f', (
-        float(i // 20 != goal.labels[0]) for i in range(len(goal.b))))),
+        float(i // 40 != goal.labels[0]) for i in range(len(goal.b))))),
      'trainings_refused', 'loss'),
 ])
 def test_garbage_never_goes_live(robot, fake, answer, counter, words):
     fake(answer)
-    robot.start_classifier(retry_s=100.0)
+    robot.start_classifier(retry_s=100.0, replay_per_class=0)
     robot.show(1)
     assert robot.correct(1).accepted
     robot.wait(lambda: getattr(robot.status, counter) == 1)
