@@ -1,11 +1,12 @@
 # make demo   run the demo, headless, in about 90 s       -> out/demo/   (BACKEND=sim: on the RTL)
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
+# make bench  the benchmark, about an hour, resumable    make bench-quick   in under 5 minutes
 # make build  set up the environment and build            (make clean: throw both away)
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: demo test build lint pytest hw-model hw-test hw-report clean
+.PHONY: bench bench-quick demo test build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -36,6 +37,12 @@ hw-test: hw-model
 
 hw-report: hw-model
 	scripts/in_env python hw/report.py
+
+bench: hw-model
+	scripts/in_env python -m benchmark.run
+
+bench-quick: hw-model
+	scripts/in_env python -m benchmark.run --quick
 
 build:
 	@$(PYTHON) scripts/bootstrap.py

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#define INSTANTFT_ABI 1
+#define INSTANTFT_ABI 2
 #define INSTANTFT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -50,6 +50,10 @@ INSTANTFT_EXPORT int32_t instantft_abi(void);
 INSTANTFT_EXPORT const char *instantft_variants(void);
 
 INSTANTFT_EXPORT int instantft_train(const instantft_job *job, const char *variant);
+
+// Gives the adapted logits z0 + sum_k B_k A_k x_k, (samples, C), of the samples in job->order; the
+// schedule is not looked at.
+INSTANTFT_EXPORT int instantft_apply(const instantft_job *job, const char *variant, float *logits);
 
 // Quantizes one frame: x (D) to codes (ceil(D / 2)) and scales (K). `midpoints` (15) lie between
 // the levels. Gives -1, or the first tap that holds NaN or infinity.

@@ -11,7 +11,7 @@ namespace {
 
 struct Variant {
   const char *name;
-  int (*train)(const instantft_job *);
+  int (*train)(const instantft_job *, float *);
   bool runs_here;
 };
 
@@ -50,12 +50,20 @@ const char *instantft_variants(void) {
   return names;
 }
 
-int instantft_train(const instantft_job *job, const char *variant) {
+static int run(const instantft_job *job, const char *variant, float *logits) {
   int count;
   const Variant *all = variants(count);
   for (int i = 0; i < count; ++i)
-    if (all[i].runs_here && strcmp(all[i].name, variant) == 0) return all[i].train(job);
+    if (all[i].runs_here && strcmp(all[i].name, variant) == 0) return all[i].train(job, logits);
   return INSTANTFT_UNKNOWN;
+}
+
+int instantft_train(const instantft_job *job, const char *variant) {
+  return run(job, variant, nullptr);
+}
+
+int instantft_apply(const instantft_job *job, const char *variant, float *logits) {
+  return run(job, variant, logits);
 }
 
 int32_t instantft_quantize(const float *x, const int32_t *tap_sizes, int32_t taps,

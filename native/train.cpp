@@ -92,14 +92,7 @@ class Trainer {
   Trainer &operator=(const Trainer &) = delete;
 
   int run() {
-    const Memory *all[] = {&codes_,  &a_,      &b_,      &b_turned_, &z_,       &h_,
-                           &u_,      &real_,   &x_,      &grad_a_,   &grad_b_,  &mean_a_,
-                           &mean_b_, &square_a_, &square_b_};
-    for (const Memory *memory : all)
-      if (!*memory || !measured_) return INSTANTFT_NO_MEMORY;
-    read_samples();
-    read_weights();
-    for (int64_t c = 0; c < shape_.classes; ++c) real_[c] = 1.0f;
+    if (!start()) return INSTANTFT_NO_MEMORY;
     const float *rates = job_.rates;
     for (int32_t epoch = 0; epoch < job_.epochs; ++epoch) {
       double loss = (batched_ ? batches(rates) : singles(rates)) / double(job_.samples);
@@ -110,7 +103,31 @@ class Trainer {
     return INSTANTFT_OK;
   }
 
+  // Needs a batch_size above 1: samples are decoded into the memory of a batch.
+  int apply(float *logits) {
+    if (!start()) return INSTANTFT_NO_MEMORY;
+    for (int64_t i = 0; i < job_.samples; ++i, logits += shape_.classes) {
+      decode(i, x_);
+      project(x_, h_);
+      score(i, h_, z_);
+      memcpy(logits, z_, 4 * shape_.classes);
+    }
+    return INSTANTFT_OK;
+  }
+
  private:
+  bool start() {
+    const Memory *all[] = {&codes_,  &a_,      &b_,      &b_turned_, &z_,       &h_,
+                           &u_,      &real_,   &x_,      &grad_a_,   &grad_b_,  &mean_a_,
+                           &mean_b_, &square_a_, &square_b_};
+    for (const Memory *memory : all)
+      if (!*memory || !measured_) return false;
+    read_samples();
+    read_weights();
+    for (int64_t c = 0; c < shape_.classes; ++c) real_[c] = 1.0f;
+    return true;
+  }
+
   bool measure() {
     if (!taps_) return false;
     for (int64_t k = 0; k < shape_.taps; ++k) {
@@ -269,16 +286,21 @@ class Trainer {
 
   // one sample's head
 
-  // z becomes g = softmax(z0 + B h) - onehot(y); gives the cross-entropy.
-  double forward(int64_t sample, const float *h, float *z) const {
-    const int64_t slot = job_.order[sample], label = job_.labels[slot];
-    memcpy(z, job_.logits + slot * shape_.classes, 4 * shape_.classes);
+  // z = z0 + B h
+  void score(int64_t sample, const float *h, float *z) const {
+    memcpy(z, job_.logits + job_.order[sample] * shape_.classes, 4 * shape_.classes);
     for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
       Vec sums = load(z + c);
       for (int64_t j = 0; j < shape_.heads; ++j)
         sums += load(b_ + j * shape_.class_width + c) * h[j];
       store(z + c, sums);
     }
+  }
+
+  // z becomes g = softmax(z0 + B h) - onehot(y); gives the cross-entropy.
+  double forward(int64_t sample, const float *h, float *z) const {
+    const int64_t label = job_.labels[job_.order[sample]];
+    score(sample, h, z);
     float most = z[0];
     for (int64_t c = 1; c < shape_.classes; ++c) most = z[c] > most ? z[c] : most;
     const float right = z[label] - most;
@@ -455,6 +477,6 @@ class Trainer {
 
 }  // namespace
 
-int INSTANTFT_TRAIN(const instantft_job *job) {
-  return Trainer(*job).run();
+int INSTANTFT_TRAIN(const instantft_job *job, float *logits) {
+  return logits ? Trainer(*job).apply(logits) : Trainer(*job).run();
 }

@@ -60,14 +60,13 @@ class CpuBackend(Accelerator):
             stopped_at = epoch
             return int(goes_on)
 
-        status = self._library.train(native.Job(
-            len(sizes), layout.classes, job.start.rank, sizes.ctypes.data,
-            cache.codes.ctypes.data, cache.codes.shape[1], cache.scales.ctypes.data,
-            cache.logits.ctypes.data, cache.labels.ctypes.data, nf4.CODEBOOK.ctypes.data,
-            order.ctypes.data, len(order), schedule.epochs, schedule.batch_size,
-            native.OPTIMIZERS[schedule.optimizer], rates.ctypes.data, schedule.beta1,
-            schedule.beta2, schedule.epsilon, self._threads, a.ctypes.data, b.ctypes.data,
-            losses.ctypes.data, native.ON_EPOCH(report)), self.variant)
+        status = self._library.train(native.job_of(
+            a, b, sizes, cache.codes, cache.scales, cache.logits, nf4.CODEBOOK, order,
+            labels=cache.labels.ctypes.data, epochs=schedule.epochs,
+            batch_size=schedule.batch_size, optimizer=native.OPTIMIZERS[schedule.optimizer],
+            rates=rates.ctypes.data, beta1=schedule.beta1, beta2=schedule.beta2,
+            epsilon=schedule.epsilon, threads=self._threads, losses=losses.ctypes.data,
+            on_epoch=native.ON_EPOCH(report)), self.variant)
         if raised:
             raise raised[0]
         if status == native.CANCELLED:

@@ -9,9 +9,9 @@ import numpy as np
 
 from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, Trained
 from instantft_ros.accelerator.job import FineTuneJob
-from instantft_ros.core import nf4
-from instantft_ros.core.adapter import cross_entropy
-from instantft_ros.core.errors import AcceleratorError
+from instantft_ros.core.adapter import Adapter, cross_entropy
+from instantft_ros.core.errors import AcceleratorError, AdapterError
+from instantft_ros.core.scoring import adapted_logits
 
 #: A failed accelerator is left alone for this long, seconds: a hang costs its timeout each time.
 RETRY_S = 30.0
@@ -66,16 +66,16 @@ class WithFallback(Accelerator):
 
 def _check_answer(cache: CacheMirror, job: FineTuneJob, trained: Trained) -> None:
     slots = job.order[:CHECKED_SAMPLES]
-    before = _loss(cache, slots, job.start.a, job.start.b)
-    after = _loss(cache, slots, trained.a, trained.b)
+    before = _loss(cache, slots, job.start)
+    try:
+        after = _loss(cache, slots, replace(job.start, a=trained.a, b=trained.b))
+    except AdapterError as error:
+        raise AcceleratorError(f'wrong answer: {error}') from error
     if not after <= before + LOSS_TOLERANCE:
         raise AcceleratorError(f'wrong answer: the loss went from {before:.3f} to {after:.3f}')
 
 
-def _loss(cache: CacheMirror, slots: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
-    x = nf4.dequantize(cache.codes[slots], cache.scales[slots], cache.layout.tap_sizes)
+def _loss(cache: CacheMirror, slots: np.ndarray, adapter: Adapter) -> float:
+    z = adapted_logits(adapter, cache.codes, cache.scales, cache.logits, slots)
     with np.errstate(all='ignore'):
-        z = cache.logits[slots].copy()
-        for k, tap in enumerate(cache.layout.slices):
-            z += (x[:, tap] @ a[:, tap].T) @ b[:, k].T
         return float(cross_entropy(z, cache.labels[slots]).mean())

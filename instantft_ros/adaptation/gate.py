@@ -75,8 +75,8 @@ def _score(adapter: Adapter, cache: ForwardCache,
     """Give mean cross-entropy (NaN for no samples) and which are right, on up to `SAMPLES`."""
     if len(order) == 0:
         return float('nan'), np.zeros(0, bool)
-    x, logits, labels = cache.samples(order[:SAMPLES])
+    slots = order[:SAMPLES]
+    z, labels = cache.adapted_logits(adapter, slots), cache.labels(slots)
     with np.errstate(over='ignore', invalid='ignore'):
-        z = adapter(x, logits)
         losses = cross_entropy(z, labels)
     return float(losses.mean()), z.argmax(axis=1) == labels

@@ -19,9 +19,11 @@ import uuid
 import numpy as np
 
 from instantft_ros.core import nf4
+from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import CacheError
 from instantft_ros.core.features import FeatureLayout, FeatureRecord
 from instantft_ros.core.frame_ring import FrameId
+from instantft_ros.core.scoring import adapted_logits
 
 
 class Outcome(Enum):
@@ -204,6 +206,10 @@ class ForwardCache:
         """Give the labels (N,) int64 of some slots."""
         labels: np.ndarray = self._labels[slots]
         return labels
+
+    def adapted_logits(self, adapter: Adapter, slots: np.ndarray) -> np.ndarray:
+        """Give an adapter's logits (N, C) for some slots."""
+        return adapted_logits(adapter, self._codes, self._scales, self._logits, slots)
 
     def mean_square_norm(self, slots: np.ndarray) -> float:
         """Give the mean of ||x||^2 over some slots."""

@@ -26,7 +26,7 @@ import numpy as np
 import instantft_ros
 
 FILE = 'libinstantft_native.so'
-ABI = 1
+ABI = 2
 
 OK, CANCELLED, UNKNOWN, NO_MEMORY = range(4)
 OPTIMIZERS = {'sgd': 0, 'momentum': 1, 'adam': 2}
@@ -55,6 +55,7 @@ class Library:
         self._library = ctypes.CDLL(str(path))
         self._library.instantft_variants.restype = c_char_p
         self._library.instantft_train.argtypes = (POINTER(Job), c_char_p)
+        self._library.instantft_apply.argtypes = (POINTER(Job), c_char_p, ctypes.c_void_p)
         self._library.instantft_quantize.argtypes = (
             ctypes.c_void_p, ctypes.c_void_p, c_int32, ctypes.c_void_p, ctypes.c_void_p,
             ctypes.c_void_p)
@@ -69,12 +70,33 @@ class Library:
         """Train; other threads of Python run meanwhile."""
         return int(self._library.instantft_train(pointer(job), variant.encode()))
 
+    def apply(self, job: Job, variant: str, logits: np.ndarray) -> int:
+        """Write the adapted logits (samples, C) float32 of the samples in the job's order."""
+        return int(self._library.instantft_apply(pointer(job), variant.encode(),
+                                                 logits.ctypes.data))
+
     def quantize(self, x: np.ndarray, tap_sizes: np.ndarray, midpoints: np.ndarray,
                  codes: np.ndarray, scales: np.ndarray) -> int:
         """Quantize one frame; -1, or the first tap that holds NaN or infinity."""
         return int(self._library.instantft_quantize(
             x.ctypes.data, tap_sizes.ctypes.data, len(tap_sizes), midpoints.ctypes.data,
             codes.ctypes.data, scales.ctypes.data))
+
+
+def job_of(adapter_a: np.ndarray, adapter_b: np.ndarray, tap_sizes: np.ndarray,
+           codes: np.ndarray, scales: np.ndarray, logits: np.ndarray, codebook: np.ndarray,
+           order: np.ndarray, **rest: object) -> Job:
+    """
+    Point a job at arrays, all contiguous; they must outlive it.
+
+    adapter_a (r, D) and adapter_b (C, K, r) float32, tap_sizes (K,) int32, a cache as in
+    `CacheUpdate`, order (N,) int64.
+    """
+    return Job(taps=len(tap_sizes), classes=adapter_b.shape[0], rank=adapter_a.shape[0],
+               tap_sizes=tap_sizes.ctypes.data, codes=codes.ctypes.data,
+               row_bytes=codes.shape[1], scales=scales.ctypes.data, logits=logits.ctypes.data,
+               codebook=codebook.ctypes.data, order=order.ctypes.data, samples=len(order),
+               a=adapter_a.ctypes.data, b=adapter_b.ctypes.data, **rest)
 
 
 @cache
