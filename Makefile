@@ -2,11 +2,12 @@
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
 # make bench  the benchmark, about an hour, resumable    make bench-quick   in under 5 minutes
+# make test-aarch64   the core's tests on AArch64, emulated (Debian or Ubuntu)
 # make build  set up the environment and build            (make clean: throw both away)
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: bench bench-quick demo test build lint pytest hw-model hw-test hw-report clean
+.PHONY: bench bench-quick demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -34,6 +35,9 @@ hw-model: build
 hw-test: hw-model
 	scripts/in_env python hw/generate.py --check
 	scripts/in_env python -m pytest hw/test
+
+test-aarch64:
+	$(PYTHON) scripts/test_aarch64.py
 
 hw-report: hw-model
 	scripts/in_env python hw/report.py

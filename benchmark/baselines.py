@@ -43,9 +43,8 @@ class LeNet5(nn.Module):
         self.fc1, self.fc2, self.fc3 = nn.Linear(256, 120), nn.Linear(120, 84), nn.Linear(84, 10)
         self.load_state_dict({each.name: torch.from_numpy(numpy_helper.to_array(each).copy())
                               for each in onnx.load(str(weights)).graph.initializer})
-        self._last_only = method.endswith('Last')
         last, everything = (self.fc3,), (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3)
-        trained = last if self._last_only else everything
+        trained = last if method.endswith('Last') else everything
         self.requires_grad_(False)
         if method.startswith('FT'):
             for layer in trained:

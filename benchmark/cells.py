@@ -24,10 +24,14 @@ def source_digest(*sources: str) -> str:
 
 
 class Cells:
-    """A file of results, one JSON object a line; a torn last line is dropped."""
+    """
+    A file of results, one JSON object a line; a torn last line is dropped.
 
-    def __init__(self, path: Path, digest: str) -> None:
-        self._path, self._digest = path, digest
+    digest_of: the digest of the sources that a key's result depends on.
+    """
+
+    def __init__(self, path: Path, digest_of: Callable[[str], str]) -> None:
+        self._path, self._digest_of = path, digest_of
         self._results: dict[str, Any] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -36,7 +40,7 @@ class Cells:
                     entry = json.loads(line)
                 except json.JSONDecodeError:
                     continue
-                if entry['digest'] == digest:
+                if entry['digest'] == digest_of(entry['key']):
                     self._results[entry['key']] = entry['value']
 
     def __contains__(self, key: str) -> bool:
@@ -45,11 +49,16 @@ class Cells:
     def __getitem__(self, key: str) -> Any:
         return self._results[key]
 
+    def all(self) -> dict[str, Any]:
+        """Give all results that are up to date."""
+        return dict(self._results)
+
     def put(self, key: str, value: Any) -> None:
         """Keep a result, on the disk at once."""
         self._results[key] = value
         with self._path.open('a') as file:
-            file.write(json.dumps({'digest': self._digest, 'key': key, 'value': value}) + '\n')
+            entry = {'digest': self._digest_of(key), 'key': key, 'value': value}
+            file.write(json.dumps(entry) + '\n')
 
     def fill(self, title: str, keys: Iterable[str], compute: Callable[[str], Any],
              cost: Callable[[str], float] = lambda key: 1.0) -> None:

@@ -63,13 +63,13 @@ def _drift(image: np.ndarray, drift: str, number: int) -> np.ndarray:
         return cv2.GaussianBlur(image, (0, 0), 2.0)
     if drift == 'noise':
         noise = np.random.default_rng(number).normal(0, 60, image.shape)
-        return np.clip(image + noise, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(image + noise, 0, 255), np.uint8)
     if drift == 'dark':
-        return (image * 0.25).astype(np.uint8)
+        return np.asarray(image * 0.25, np.uint8)
     if drift == 'low contrast':
-        return (100 + image * 0.3).astype(np.uint8)
+        return np.asarray(100 + image * 0.3, np.uint8)
     if drift == 'inverted':
-        return 255 - image
+        return np.asarray(255 - image)
     assert drift == 'occluded'
     image = image.copy()
     row, column = np.random.default_rng(number).integers(4, 16, 2)

@@ -27,7 +27,7 @@ class Variant:
     """One way to run InstantFT; bits: of a uniform cache, 0: NF4, 32: floats."""
 
     policy: TrainingPolicy = TrainingPolicy()
-    rank: int = 8
+    rank: int = 16
     bits: int = 0
     replay: bool = True
     golden: bool = False
@@ -36,6 +36,8 @@ class Variant:
 
 VARIANTS = {
     'InstantFT': Variant(),
+    'rank 8': Variant(rank=8),
+    'rank 4': Variant(rank=4),
     'fp32 cache (Skip2-LoRA style)': Variant(bits=32),
     'uniform 8 bit': Variant(bits=8),
     'uniform 4 bit': Variant(bits=4),

@@ -39,5 +39,5 @@ def job_of(shape: Shape, shipped: bool = False) -> FineTuneJob:
                          rng.integers(0, shape.classes, shape.samples))
     schedule = (TrainingPolicy().schedule(shape.samples, float(layout.dim)) if shipped else
                 Schedule(shape.epochs, 1, 1e-3))
-    return FineTuneJob(update, Adapter.initial(layout, '0' * 64, 8 if shipped else shape.rank),
+    return FineTuneJob(update, Adapter.initial(layout, '0' * 64, 16 if shipped else shape.rank),
                        np.arange(shape.samples), schedule)

@@ -11,13 +11,6 @@ from typing import Any
 import numpy as np
 
 
-def read_cells(file: Path) -> dict[str, Any]:
-    """Read a file of accuracy cells: the newest value of each key, of the newest sources."""
-    entries = [json.loads(line) for line in file.read_text().splitlines()]
-    newest = entries[-1]['digest']
-    return {entry['key']: entry['value'] for entry in entries if entry['digest'] == newest}
-
-
 def collect(out: Path, machine: dict[str, str]) -> dict[str, Any]:
     """Put the sections together, with the headline."""
     results: dict[str, Any] = {'machine': machine}
@@ -119,6 +112,12 @@ def markdown(results: dict[str, Any]) -> str:
         f'{speed["peak_gflops"]:.0f} GFLOP/s (float32 matrix product, one thread) and '
         f'{100 * speed["native_share_of_bandwidth"]:.0f} % of {speed["bandwidth_gb_per_s"]:.0f} '
         'GB/s (copying memory).\n',
+        'Energy of one fine-tuning: ' + (
+            f'{speed["native_joules"]:.3f} J by RAPL, the whole processor.\n'
+            if speed['native_joules'] else
+            'not measured, this machine gives no counter to read.\n'),
+        f'A cached sample takes {speed["cached_bytes_per_sample"]:,} bytes, '
+        f'{speed["fp32_bytes_per_sample"]:,} as floats.\n',
         table(('size', 'from', 'to', 'ms, from', 'ms, to', 'slope, log over log'),
               [(name, each['sizes'][0], each['sizes'][-1], f'{each["ms"][0]:.2f}',
                 f'{each["ms"][-1]:.2f}', f'{each["slope"][0]:.2f}')
@@ -151,9 +150,6 @@ def _end_to_end(results: dict[str, Any]) -> Iterable[str]:
                     [(node, memory[f'{node}_mb_after_1'],
                       memory[f'{node}_mb_after_{memory["retrainings"]}'])
                      for node in ('classifier', 'accelerator')])
-    yield 'Energy was not measured: this machine gives no counter to read.\n' \
-        if not list(Path('/sys/class/powercap').glob('*/energy_uj')) else \
-        'Energy: this machine has RAPL counters; they are not read yet.\n'
 
 
 def _accuracy(results: dict[str, Any]) -> Iterable[str]:

@@ -80,6 +80,19 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def joules(work: Callable[[], object], repeats: int = 50) -> float | None:
+    """Give the energy of one piece of work by the processor's RAPL counter; None without one."""
+    counters = sorted(Path('/sys/class/powercap').glob('*/energy_uj'))
+    try:
+        before = int(counters[0].read_text())
+        for _ in range(repeats):
+            work()
+        used = int(counters[0].read_text()) - before
+    except (IndexError, OSError):
+        return None
+    return used / 1e6 / repeats if used > 0 else None  # the counter wraps
+
+
 def scaling() -> dict[str, dict[str, list[float]]]:
     """Time the standard job over one size at a time: sizes, milliseconds, log-log slope."""
     backend = CpuBackend()
@@ -125,6 +138,9 @@ def main() -> None:
                     for name, each in times.items()},
         'native_share_of_peak': flops / native_s / 1e9 / limits['peak_gflops'],
         'native_share_of_bandwidth': read / native_s / 1e9 / limits['bandwidth_gb_per_s'],
+        'native_joules': joules(compared['native']),
+        'cached_bytes_per_sample': job_of(Shape()).start.layout.record_bytes,
+        'fp32_bytes_per_sample': 4 * (sum(TAPS) + 10),
         'scaling': scaling(),
     }
     args.out.write_text(json.dumps(result, indent=1) + '\n')

@@ -30,7 +30,7 @@ REPEATS = 500
 def main() -> None:
     """Measure every stage by itself and write the medians."""
     backbone = Backbone(DEFAULT_MANIFEST)
-    adapter = Adapter.initial(backbone.layout, backbone.digest, rank=8)
+    adapter = Adapter.initial(backbone.layout, backbone.digest, rank=16)
     frame = Belt(1, Drift()).frame(0)
     message = Image(height=480, width=640, encoding='bgr8', step=1920,
                     data=array('B', frame.tobytes()))

@@ -28,7 +28,7 @@ WARM_LIMITS = (1.9, 3.9)
 
 
 #: Relative learning rates that suit each optimizer.
-RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.5}
+RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.35}
 
 #: Samples that a fine-tuning visits, and its fewest and most epochs.
 VISITS, EPOCHS = 10_240, (10, 60)

@@ -106,11 +106,14 @@ class Trainer {
   // Needs a batch_size above 1: samples are decoded into the memory of a batch.
   int apply(float *logits) {
     if (!start()) return INSTANTFT_NO_MEMORY;
-    for (int64_t i = 0; i < job_.samples; ++i, logits += shape_.classes) {
-      decode(i, x_);
-      project(x_, h_);
-      score(i, h_, z_);
-      memcpy(logits, z_, 4 * shape_.classes);
+    for (int64_t i = 0; i < job_.samples; i += chunk()) {
+      const int64_t count = job_.samples - i < chunk() ? job_.samples - i : chunk();
+      for (int64_t s = 0; s < count; ++s) decode(i + s, x_ + s * 2 * shape_.row);
+      project(0, count);
+      for (int64_t s = 0; s < count; ++s, logits += shape_.classes) {
+        score(i + s, h_ + s * shape_.heads, z_);
+        memcpy(logits, z_, 4 * shape_.classes);
+      }
     }
     return INSTANTFT_OK;
   }
@@ -351,14 +354,18 @@ class Trainer {
   double gather(int64_t first, int64_t count, float share) {
     double losses[kChunk];
     const int64_t width = 2 * shape_.row;
+    const int64_t portion = (count + job_.threads - 1) / job_.threads;
 #pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
-    for (int64_t s = 0; s < count; ++s) {
-      float *x = x_ + s * width, *h = h_ + s * shape_.heads, *g = z_ + s * shape_.class_width;
-      decode(first + s, x);
-      project(x, h);
-      losses[s] = forward(first + s, h, g);
-      for (int64_t c = 0; c < shape_.class_width; c += kLanes) store(g + c, load(g + c) * share);
-      backward(g, u_ + s * shape_.heads);
+    for (int64_t begin = 0; begin < count; begin += portion) {
+      const int64_t end = begin + portion < count ? begin + portion : count;
+      for (int64_t s = begin; s < end; ++s) decode(first + s, x_ + s * width);
+      project(begin, end);
+      for (int64_t s = begin; s < end; ++s) {
+        float *g = z_ + s * shape_.class_width;
+        losses[s] = forward(first + s, h_ + s * shape_.heads, g);
+        for (int64_t c = 0; c < shape_.class_width; c += kLanes) store(g + c, load(g + c) * share);
+        backward(g, u_ + s * shape_.heads);
+      }
     }
     for (int64_t j = 0; j < shape_.heads; ++j)
       for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
@@ -391,21 +398,34 @@ class Trainer {
     }
   }
 
-  // h = A x
-  void project(const float *x, float *h) const {
+  // h = A x for samples [begin, end) of the chunk. The part of A for one group of ranks stays in
+  // the first-level cache while all samples pass, and each of its vectors serves two of them.
+  void project(int64_t begin, int64_t end) const {
     for (int64_t k = 0; k < shape_.taps; ++k)
       for (int64_t group = 0; group < shape_.groups; ++group) {
-        const float *from = x + 2 * taps_[k].code;
-        const float *a = a_ + taps_[k].weight + group * taps_[k].blocks * kGroup * kBlock;
-        Vec low[kGroup] = {}, high[kGroup] = {};
-        for (int64_t block = 0; block < taps_[k].blocks; ++block, from += kBlock)
-          for (int r = 0; r < kGroup; ++r, a += kBlock) {
-            low[r] += load(a) * load(from);
-            high[r] += load(a + kLanes) * load(from + kLanes);
-          }
-        for (int r = 0; r < kGroup; ++r) low[r] += high[r];
-        four_totals(low, h + shape_.head(k, group));
+        int64_t s = begin;
+        for (; s + 2 <= end; s += 2) project<2>(k, group, s);
+        if (s < end) project<1>(k, group, s);
       }
+  }
+
+  template <int kSamples>
+  void project(int64_t k, int64_t group, int64_t s) const {
+    const float *x = x_ + s * 2 * shape_.row + 2 * taps_[k].code;
+    const float *a = a_ + taps_[k].weight + group * taps_[k].blocks * kGroup * kBlock;
+    Vec low[kSamples][kGroup] = {}, high[kSamples][kGroup] = {};
+    for (int64_t block = 0; block < taps_[k].blocks; ++block, x += kBlock)
+      for (int r = 0; r < kGroup; ++r, a += kBlock) {
+        const Vec a_low = load(a), a_high = load(a + kLanes);
+        for (int i = 0; i < kSamples; ++i) {
+          low[i][r] += a_low * load(x + i * 2 * shape_.row);
+          high[i][r] += a_high * load(x + i * 2 * shape_.row + kLanes);
+        }
+      }
+    for (int i = 0; i < kSamples; ++i) {
+      for (int r = 0; r < kGroup; ++r) low[i][r] += high[i][r];
+      four_totals(low[i], h_ + (s + i) * shape_.heads + shape_.head(k, group));
+    }
   }
 
   // dA += sum over the samples of u x^T, for one block of one group of ranks.

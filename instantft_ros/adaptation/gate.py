@@ -50,10 +50,9 @@ def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np
     trained (N,) int64: the slots that the candidate was trained on and that still hold the same.
     A correction that came later says nothing about the training; the next one takes it up.
     """
-    before, _ = _score(current, cache, trained)
-    loss, _ = _score(candidate, cache, trained)
-    _, right_before = _score(current, cache, cache.holdout_order())
-    _, right = _score(candidate, cache, cache.holdout_order())
+    trained, held_out = trained[:SAMPLES], cache.holdout_order()[:SAMPLES]
+    before, right_before = _score(current, cache, trained, held_out)
+    loss, right = _score(candidate, cache, trained, held_out)
     accuracy = float(right.mean()) if len(right) else float('nan')
     if np.isnan(before):
         return Decision(False, 'no sample is left to judge by')
@@ -70,13 +69,15 @@ def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np
     return Decision(True, f'loss {before:.3f} -> {loss:.3f}', loss, accuracy)
 
 
-def _score(adapter: Adapter, cache: ForwardCache,
-           order: np.ndarray) -> tuple[float, np.ndarray]:
-    """Give mean cross-entropy (NaN for no samples) and which are right, on up to `SAMPLES`."""
-    if len(order) == 0:
-        return float('nan'), np.zeros(0, bool)
-    slots = order[:SAMPLES]
+def _score(adapter: Adapter, cache: ForwardCache, trained: np.ndarray,
+           held_out: np.ndarray) -> tuple[float, np.ndarray]:
+    """Give the mean cross-entropy on some slots (NaN for none), and which of others are right."""
+    slots = np.concatenate([trained, held_out])
     z, labels = cache.adapted_logits(adapter, slots), cache.labels(slots)
+    right = z.argmax(axis=1) == labels
+    count = len(trained)
+    if count == 0:
+        return float('nan'), right
     with np.errstate(over='ignore', invalid='ignore'):
-        losses = cross_entropy(z, labels)
-    return float(losses.mean()), z.argmax(axis=1) == labels
+        loss = float(cross_entropy(z[:count], labels[:count]).mean())
+    return loss, right[count:]

@@ -25,7 +25,7 @@ def adapted_logits(adapter: Adapter, codes: np.ndarray, scales: np.ndarray, logi
     z = np.empty((len(slots), layout.classes), np.float32)
     sizes = np.array(layout.tap_sizes, np.int32)
     status = library.apply(native.job_of(adapter.a, adapter.b, sizes, codes, scales, logits,
-                                         nf4.CODEBOOK, slots, batch_size=2),
+                                         nf4.CODEBOOK, slots, batch_size=32, threads=1),
                            library.variants[0], z)
     if status != native.OK:
         raise MemoryError('there is not enough memory to score the cached samples')

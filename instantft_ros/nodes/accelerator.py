@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import os
 import threading
+import time
 
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -25,6 +27,9 @@ from instantft_ros.nodes import conversions
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import parameter, Parameters
 
+#: Time between two feedbacks: each one wakes the classifier.
+FEEDBACK_S = 0.1
+
 
 @dataclass(frozen=True)
 class AcceleratorParameters:
@@ -34,6 +39,8 @@ class AcceleratorParameters:
                              choices=tuple(sorted(registry.BACKENDS)))
     fallback: str = parameter('cpu', 'what steps in when the backend fails while it runs',
                               choices=('none', 'cpu'))
+    niceness: int = parameter(10, 'how far the process stands back where the processor is shared, '
+                              'so that classification goes first', low=0, high=19)
     autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
 
 
@@ -46,6 +53,7 @@ class AcceleratorNode(ManagedNode):
         self._backend: Accelerator | None = None
         self._server: ActionServer | None = None
         self._busy = threading.Lock()
+        os.nice(self._settings.value.niceness)
         if self._settings.value.autostart:
             self.start()
 
@@ -111,10 +119,15 @@ class AcceleratorNode(ManagedNode):
         return result
 
     def _fine_tune(self, handle: ServerGoalHandle) -> FineTune.Result:
+        told_s = time.monotonic()
+
         def on_epoch(epoch: int, loss: float) -> bool:
+            nonlocal told_s
             if self._server is None:
                 return False
-            handle.publish_feedback(FineTune.Feedback(epoch=epoch, loss=loss))
+            if time.monotonic() - told_s >= FEEDBACK_S:
+                told_s = time.monotonic()
+                handle.publish_feedback(FineTune.Feedback(epoch=epoch, loss=loss))
             return not handle.is_cancel_requested
 
         assert self._backend is not None

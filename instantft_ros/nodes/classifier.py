@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from functools import partial
+import gc
 from pathlib import Path
 import time
 
@@ -42,6 +44,7 @@ from instantft_ros.nodes.classifier_parameters import CameraParameters, Classifi
 from instantft_ros.nodes.fine_tune_client import Done, FineTuneClient
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import Parameters
+from instantft_ros.nodes.slack import Slack
 from instantft_ros.srv import Rollback
 
 #: How often triggers and deadlines are looked at, seconds.
@@ -72,6 +75,7 @@ class ClassifierNode(ManagedNode):
             for name in self._settings.value.cameras}
         self._cameras: dict[str, Camera] = {}
         self._client: FineTuneClient | None = None
+        self._slack = Slack()
         if self._settings.value.autostart:
             self.start()
 
@@ -124,7 +128,8 @@ class ClassifierNode(ManagedNode):
             self.create_service(TriggerSrv, '~/save', self._on_save),
             self.create_service(SetBool, '~/freeze', self._on_freeze),
             self.create_service(Rollback, '~/rollback', self._on_rollback)]
-        self._client = FineTuneClient(self, 'fine_tune', self._on_trained)
+        self._client = FineTuneClient(self, 'fine_tune', lambda done: self._slack.do(
+            partial(self._on_trained, done), time.monotonic()))
         self._timer_handles = [self.create_timer(TICK_S, self._tick),
                                self.create_timer(1.0, self._report)]
         self.get_logger().info(
@@ -141,10 +146,13 @@ class ClassifierNode(ManagedNode):
                                        qos.images(p.image_reliability, p.image_depth),
                                        self._on_image)
             self.get_logger().info(f"camera '{name}' on {camera.input.topic}")
+        gc.freeze()  # what is here stays: no collection has to walk through it between images
         self._publish_status()
 
     def deactivate(self) -> None:
         """Leave the cameras and drop a training that is under way; its corrections stay due."""
+        gc.unfreeze()
+        self._slack.clear()
         self._drop_training()
         self._status.state = Status.INACTIVE
         self._statuses.publish(self._status)
@@ -201,6 +209,7 @@ class ClassifierNode(ManagedNode):
             age_ms=(now_ns - frame.stamp_ns) / 1e6))
         self._status.predictions += 1
         self._annotate(camera, message, image, prediction)
+        self._slack.image_done(name, taken_s)
 
     def _annotate(self, camera: Camera, message: Image | CompressedImage, image: np.ndarray,
                   prediction: flow.Prediction) -> None:
@@ -236,15 +245,18 @@ class ClassifierNode(ManagedNode):
         self._acks.publish(conversions.acknowledgement(
             message, answer, self._pipeline.cache.version, now_ns))
         if answer.frames:
-            self._trigger.corrected(time.monotonic())
-            self._train_when_due()
+            now_s = time.monotonic()
+            self._trigger.corrected(now_s)
+            self._slack.do(self._train_when_due, now_s)
 
     # forward cache -> job -> adapter
 
     def _tick(self) -> None:
         if self._client is not None and self.active:
             self._client.check_deadline()
-            self._train_when_due()
+            self._slack.look(time.monotonic())
+            if self._slack.empty:
+                self._train_when_due()
 
     def _train_when_due(self) -> None:
         p, now_s = self._settings.value, time.monotonic()

@@ -38,7 +38,7 @@ class ClassifierParameters:
     replay_per_class: int = parameter(8, 'a class with fewer corrections is filled up with so '
                                       'many images from before the drift', low=0, high=1000)
 
-    rank: int = parameter(8, 'rank r of the adapter', low=1, high=64)
+    rank: int = parameter(16, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
     initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
                                      "which the predictions are the frozen network's")

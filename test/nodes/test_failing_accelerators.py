@@ -189,7 +189,7 @@ def filled(goal: FineTune.Goal, name: str, value: float) -> array:
     (lambda goal: good(goal, a=filled(goal, 'a', 3e38), b=filled(goal, 'b', 3e38)),
      'trainings_refused', 'refused'),
     (lambda goal: good(goal, a=filled(goal, 'a', 0.1), b=array('f', (
-        float(i // 40 != goal.labels[0]) for i in range(len(goal.b))))),
+        float(i // 80 != goal.labels[0]) for i in range(len(goal.b))))),
      'trainings_refused', 'loss'),
 ])
 def test_garbage_never_goes_live(robot, fake, answer, counter, words):

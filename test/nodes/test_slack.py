@@ -1,0 +1,58 @@
+"""Work waits for the image that is expected, and never for long."""
+
+from instantft_ros.nodes.slack import PATIENCE_S, QUIET_S, Slack
+
+
+def camera_at_30_hz() -> Slack:
+    slack = Slack()
+    for number in range(3):
+        slack.image_done('camera', number / 30)
+    return slack  # the next image is expected at 0.1 s
+
+
+def test_without_a_rhythm_work_is_done_at_once():
+    done = []
+    slack = Slack()
+    slack.image_done('camera', 0.0)
+    slack.do(lambda: done.append(1), 0.01)
+    assert done == [1]
+
+
+def test_work_is_done_at_once_between_two_images():
+    done = []
+    camera_at_30_hz().do(lambda: done.append(1), 0.08)
+    assert done == [1]
+
+
+def test_just_before_an_image_work_waits_until_after_it():
+    done = []
+    slack = camera_at_30_hz()
+    slack.do(lambda: done.append(1), 0.1 - QUIET_S / 2)
+    slack.do(lambda: done.append(2), 0.1 - QUIET_S / 3)
+    slack.look(0.1 - QUIET_S / 4)
+    assert done == [] and not slack.empty
+    slack.image_done('camera', 0.1)
+    assert done == [1]      # one piece an image
+    slack.look(0.11)
+    assert done == [1, 2] and slack.empty
+
+
+def test_an_image_that_does_not_come_is_not_waited_for():
+    done = []
+    slack = camera_at_30_hz()
+    slack.do(lambda: done.append(1), 0.099)
+    slack.look(0.1 + QUIET_S)
+    assert done == [1]
+
+
+def test_between_many_cameras_work_is_done_in_the_end():
+    done = []
+    slack = Slack()
+    for number in range(400):
+        slack.image_done(f'camera{number % 20}', number / 600)  # an image every 1.7 ms
+    start_s = 400 / 600
+    slack.do(lambda: done.append(1), start_s)
+    slack.look(start_s + PATIENCE_S / 2)
+    assert done == []
+    slack.look(start_s + PATIENCE_S)
+    assert done == [1]
