@@ -108,7 +108,8 @@ def summary(log: Log, checked: Checked, world: WorldParameters) -> dict[str, Any
         'predictions_published': node['predictions'],
         'predictions_seen': len(log.seen),
         'frames_lost': (node['images_received'] - node['images_superseded']
-                        - node['images_rejected'] - node['predictions']),
+                        - node['images_stale'] - node['images_rejected']
+                        - node['predictions']),
         'frames_lost_in_transport': log.frames_published - node['images_received'],
         'mixed_version_predictions': checked.mixed,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 import gc
@@ -42,6 +43,7 @@ from instantft_ros.nodes import conversions, diagnostics, images, overlay, qos
 from instantft_ros.nodes.camera_input import CameraInput
 from instantft_ros.nodes.classifier_parameters import CameraParameters, ClassifierParameters
 from instantft_ros.nodes.fine_tune_client import Done, FineTuneClient
+from instantft_ros.nodes.frame_ages import FrameAges
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import Parameters
 from instantft_ros.nodes.slack import Slack
@@ -61,6 +63,7 @@ class Camera:
     input: CameraInput | None = None
     last_image_s: float = 0.0
     last_annotated_s: float = float('-inf')
+    ages: FrameAges = dataclasses.field(default_factory=FrameAges)
     rejection: str = ''
 
 
@@ -185,9 +188,15 @@ class ClassifierNode(ManagedNode):
         camera.last_image_s = taken_s
         self._status.images_received += 1 + superseded
         self._status.images_superseded += superseded
+        stamp_ns = conversions.nanoseconds(message.header.stamp)
+        age_ms = (self.get_clock().now().nanoseconds - stamp_ns) / 1e6
+        camera.ages.add(age_ms, taken_s)
+        if 0 < self._settings.value.max_age_ms < age_ms:
+            self._status.images_stale += 1
+            return
         try:
             image = self._reader.read(message)
-            frame = FrameId(name, conversions.nanoseconds(message.header.stamp))
+            frame = FrameId(name, stamp_ns)
             prediction = self._pipeline.classify(frame, image, camera.region)
         except (ImageError, FeatureError) as error:
             self._status.images_rejected += 1
@@ -406,7 +415,8 @@ class ClassifierNode(ManagedNode):
             self._publish_status()
             now_s, name = time.monotonic(), self.get_fully_qualified_name()
             reports = [diagnostics.camera(name, camera, each.input.topic,
-                                          now_s - each.last_image_s, each.rejection)
+                                          now_s - each.last_image_s, each.rejection,
+                                          each.ages.summary(now_s))
                        for camera, each in self._cameras.items() if each.input is not None]
             reports.append(diagnostics.adaptation(name, self._status, self._problem))
             self._diagnostics.publish(

@@ -23,6 +23,9 @@ class ClassifierParameters:
                                        'best_effort takes both kinds',
                                        choices=('best_effort', 'reliable'))
     image_depth: int = parameter(5, 'images queued per camera; the newest wins', low=1, high=100)
+    max_age_ms: float = parameter(0.0, 'frames whose stamp is older than this when they are taken '
+                                  'are dropped and counted, milliseconds; 0: none', low=0.0,
+                                  high=1e9, live=True)
     annotated_rate_hz: float = parameter(10.0, 'annotated images per camera and second, at most; '
                                          '0: none', low=0.0, high=1000.0, live=True)
 

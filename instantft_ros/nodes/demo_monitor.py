@@ -127,8 +127,8 @@ class DemoMonitor(Node):
             self.log.retrain_ms.append(status.round_trip_ms)
         self.status = status
         self.log.node = {key: getattr(status, key) for key in (
-            'images_received', 'images_superseded', 'images_rejected', 'predictions',
-            'trainings', 'trainings_failed', 'trainings_refused')}
+            'images_received', 'images_superseded', 'images_stale', 'images_rejected',
+            'predictions', 'trainings', 'trainings_failed', 'trainings_refused')}
 
 
 def main() -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from instantft_ros.msg import Status
+from instantft_ros.nodes.frame_ages import AgeSummary
 
 #: A camera without an image for this long is reported, seconds.
 CAMERA_SILENT_S = 3.0
 
 
 def camera(node: str, name: str, topic: str, silent_s: float,
-           rejection: str) -> DiagnosticStatus:
+           rejection: str, ages: AgeSummary) -> DiagnosticStatus:
     """Report one camera; silent_s: since the last image; rejection: why the last one was."""
     if silent_s > CAMERA_SILENT_S:
         level, message = DiagnosticStatus.WARN, f'no image on {topic} for {silent_s:.0f} s'
@@ -21,7 +22,10 @@ def camera(node: str, name: str, topic: str, silent_s: float,
         level, message = DiagnosticStatus.OK, f'images arrive on {topic}'
     return DiagnosticStatus(level=level, name=f'{node}: camera {name}', message=message,
                             hardware_id='instantft_ros',
-                            values=[KeyValue(key='topic', value=topic)])
+                            values=[KeyValue(key=key, value=value) for key, value in (
+                                ('topic', topic), ('rate_hz', f'{ages.rate_hz:.1f}'),
+                                ('age_p50_ms', f'{ages.p50_ms:.1f}'),
+                                ('age_max_ms', f'{ages.max_ms:.1f}'))])
 
 
 def adaptation(node: str, status: Status, problem: str) -> DiagnosticStatus:
@@ -33,7 +37,8 @@ def adaptation(node: str, status: Status, problem: str) -> DiagnosticStatus:
         level, message = DiagnosticStatus.WARN, 'no accelerator node offers the action fine_tune'
     shown = ('adapter_version', 'cache_samples', 'cache_capacity', 'corrections_pending',
              'backend', 'fallbacks', 'train_ms', 'trainings', 'trainings_failed',
-             'trainings_refused', 'images_received', 'images_superseded', 'images_rejected')
+             'trainings_refused', 'images_received', 'images_superseded', 'images_stale',
+             'images_rejected')
     return DiagnosticStatus(
         level=level, name=f'{node}: adaptation', message=message, hardware_id='instantft_ros',
         values=[KeyValue(key=key, value=str(getattr(status, key))) for key in shown])

@@ -10,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
 from instantft_ros.core.errors import ImageError
+from instantft_ros.nodes.image_header import check_size
 
 #: No side of an image may be longer, in pixels.
 MAX_SIDE = 16_384
@@ -23,9 +24,17 @@ ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     # OpenCV names a Bayer pattern after its second row and column
     'bayer_rggb8': (1, 1, cv2.COLOR_BayerBG2BGR), 'bayer_bggr8': (1, 1, cv2.COLOR_BayerRG2BGR),
     'bayer_gbrg8': (1, 1, cv2.COLOR_BayerGR2BGR), 'bayer_grbg8': (1, 1, cv2.COLOR_BayerGB2BGR),
+    'bayer_rggb16': (2, 1, cv2.COLOR_BayerBG2BGR), 'bayer_bggr16': (2, 1, cv2.COLOR_BayerRG2BGR),
+    'bayer_gbrg16': (2, 1, cv2.COLOR_BayerGR2BGR), 'bayer_grbg16': (2, 1, cv2.COLOR_BayerGB2BGR),
+    # a plane of luma, below it one of interleaved chroma with half as many rows
+    'nv12': (1, 1, cv2.COLOR_YUV2BGR_NV12), 'nv21': (1, 1, cv2.COLOR_YUV2BGR_NV21),
     'yuv422': (1, 2, cv2.COLOR_YUV2BGR_UYVY), 'uyvy': (1, 2, cv2.COLOR_YUV2BGR_UYVY),
     'yuv422_yuy2': (1, 2, cv2.COLOR_YUV2BGR_YUY2), 'yuyv': (1, 2, cv2.COLOR_YUV2BGR_YUY2),
 }
+
+#: Encodings that cv_bridge does not know, or reads otherwise than the table says.
+OWN = frozenset({'16UC1', 'uyvy', 'yuyv', 'nv12', 'nv21', 'bayer_rggb16', 'bayer_bggr16',
+                 'bayer_gbrg16', 'bayer_grbg16'})
 
 
 def cv_bridge() -> Any | None:
@@ -60,7 +69,7 @@ class ImageReader:
         if isinstance(message, CompressedImage):
             return decode(message)
         check(message)
-        if self._bridge is None or message.encoding in ('16UC1', 'uyvy', 'yuyv'):
+        if self._bridge is None or message.encoding in OWN:
             return convert(message)
         _, channels, conversion = ENCODINGS[message.encoding]
         mono = channels == 1 and conversion is None
@@ -85,19 +94,29 @@ def check(message: Image) -> None:
     if message.step < row:
         raise ImageError(f'a row of {message.width} pixels {message.encoding} takes {row} bytes, '
                          f'step says {message.step}')
-    if len(message.data) < message.step * message.height:
-        raise ImageError(f'{message.height} rows of {message.step} bytes need '
-                         f'{message.step * message.height}, data has {len(message.data)}')
+    if message.encoding in ('nv12', 'nv21') and (message.width % 2 or message.height % 2):
+        raise ImageError(f'a {message.encoding} image has even width and height, got '
+                         f'{message.width} x {message.height}')
+    rows = _rows(message)
+    if len(message.data) < message.step * rows:
+        raise ImageError(f'{rows} rows of {message.step} bytes need '
+                         f'{message.step * rows}, data has {len(message.data)}')
+
+
+def _rows(message: Image) -> int:
+    height = int(message.height)
+    return height * 3 // 2 if message.encoding in ('nv12', 'nv21') else height
 
 
 def convert(message: Image) -> np.ndarray:
     """Convert a checked image without cv_bridge; 16 bit become 8 by dropping the low byte."""
     depth, channels, conversion = ENCODINGS[message.encoding]
-    rows = np.frombuffer(message.data, np.uint8, message.step * message.height)
-    rows = rows.reshape(message.height, message.step)[:, :message.width * channels * depth]
+    height = _rows(message)
+    rows = np.frombuffer(message.data, np.uint8, message.step * height)
+    rows = rows.reshape(height, message.step)[:, :message.width * channels * depth]
     if depth == 2:
-        return np.ascontiguousarray(rows[:, (0 if message.is_bigendian else 1)::2])
-    pixels = rows.reshape(message.height, message.width, channels)
+        rows = rows[:, (0 if message.is_bigendian else 1)::2]
+    pixels = rows.reshape(height, message.width, channels)
     if channels == 1:
         pixels = pixels[..., 0]
     if conversion is None:
@@ -110,10 +129,11 @@ def convert(message: Image) -> np.ndarray:
 
 
 def decode(message: CompressedImage) -> np.ndarray:
-    """Decode a JPEG, PNG or other file image."""
+    """Decode a JPEG or PNG image, once its header's size has been found bearable."""
+    check_size(bytes(message.data))
     data = np.frombuffer(message.data, np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"a compressed image '{message.format}' of {len(data)} bytes cannot be "
                          f'decoded: {error.err}') from error

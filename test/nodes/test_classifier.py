@@ -123,6 +123,16 @@ def test_malformed_images_are_counted_and_survived(robot):
     assert robot.status.images_received == len(malformed()) + 1
 
 
+def test_frames_older_than_allowed_are_dropped_and_counted(robot):
+    robot.start_classifier(max_age_ms=60_000.0)
+    old = Image(encoding='mono8', width=640, height=480, step=640,
+                data=array('B', bytes(640 * 480)))
+    old.header.stamp.sec = 1
+    robot.images.publish(old)
+    robot.wait(lambda: robot.status.images_stale == 1)
+    assert robot.status.predictions == 0 and robot.status.images_received == 1
+
+
 def test_compressed_images(robot):
     images = robot.node.create_publisher(CompressedImage, 'image_raw/compressed',
                                          qos.images('reliable', 5))

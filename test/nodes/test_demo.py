@@ -47,8 +47,9 @@ def test_summary_of_a_demo_without_predictions_has_no_numbers():
 
     from instantft_ros.demo.report import Checked
     nothing = Checked(np.zeros(0), np.zeros(0, bool), np.zeros(0, bool), 0)
-    node = dict.fromkeys(('images_received', 'images_superseded', 'images_rejected',
-                          'predictions', 'trainings', 'trainings_failed', 'trainings_refused'), 0)
+    node = dict.fromkeys(('images_received', 'images_superseded', 'images_stale',
+                          'images_rejected', 'predictions', 'trainings', 'trainings_failed',
+                          'trainings_refused'), 0)
     figures = summary(Log(node=node), nothing, WorldParameters())
     assert figures['accuracy_adapted'] is None
     assert figures['retrain_ms'] == {'p50': None, 'p99': None}

@@ -3,6 +3,8 @@
 from array import array
 
 import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ pytest.importorskip('rclpy', reason='needs a ROS 2 environment')
 from sensor_msgs.msg import CompressedImage, Image
 
 from instantft_ros.core.errors import ImageError
-from instantft_ros.nodes.images import cv_bridge, ImageReader
+from instantft_ros.nodes.images import cv_bridge, ENCODINGS, ImageReader
 
 WIDTH, HEIGHT = 8, 6
 
@@ -107,6 +109,18 @@ def broken(**changes: object) -> Image:
     return good
 
 
+def huge(extension: str, width_at: int | None, height_at: int | None) -> bytes:
+    """Give a small image's file with 60,000 x 60,000 in its header."""
+    data = bytearray(cv2.imencode(extension, smooth())[1].tobytes())
+    if width_at is None or height_at is None:  # JPEG: the start of frame, two bytes each
+        at = data.index(b'\xff\xc0') + 5
+        data[at:at + 4] = 2 * (60_000).to_bytes(2, 'big')
+    else:
+        for at in (width_at, height_at):
+            data[at:at + 4] = (60_000).to_bytes(4, 'big')
+    return bytes(data)
+
+
 @pytest.mark.parametrize(('image', 'words'), [
     (broken(encoding='rgb9'), "'rgb9' is not known"),
     (broken(encoding=''), "'' is not known"),
@@ -121,8 +135,66 @@ def broken(**changes: object) -> Image:
     (broken(encoding='yuv422', width=7, step=14, data=array('B', bytes(84))), 'yuv422'),
     (CompressedImage(format='jpeg'), '0 bytes'),
     (CompressedImage(format='jpeg', data=array('B', b'no image')), 'not an image'),
-    (CompressedImage(format='png', data=array('B', b'\x89PNG\r\n\x1a\n' + bytes(30))), 'png'),
+    (CompressedImage(format='png', data=array('B', huge('.png', 16, 20))), '60000 x 60000'),
+    (CompressedImage(format='jpeg', data=array('B', huge('.jpg', None, None))), '60000 x 60000'),
+    (broken(encoding='nv12', width=7), 'even'),
+    (broken(encoding='nv21', height=6, step=24), 'data has'),
+    (CompressedImage(format='png', data=array('B', b'\x89PNG\r\n\x1a\n' + bytes(30))), 'PNG'),
 ])
 def test_malformed_images_are_refused_with_a_reason(reader, image, words):
     with pytest.raises(ImageError, match=words):
         reader.read(image)
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_bayer_of_sixteen_bits_is_that_of_its_high_bytes(reader, pattern, big_endian):
+    mosaic = smooth()[..., 0]
+    wide = (mosaic.astype(np.uint16) * 256 + 17).astype('>u2' if big_endian else '<u2')
+    got = reader.read(message(f'bayer_{pattern}16', wide.view(np.uint8), 2, big_endian))
+    np.testing.assert_array_equal(
+        got, ImageReader(None).read(message(f'bayer_{pattern}8', mosaic)))
+
+
+@pytest.mark.parametrize('padding', [0, 4])
+@pytest.mark.parametrize(('encoding', 'chroma'), [('nv12', (90, 150)), ('nv21', (150, 90))])
+def test_planes_of_luma_and_chroma(reader, encoding, chroma, padding):
+    rows = np.concatenate([np.full((HEIGHT, WIDTH), 120, np.uint8),
+                           np.tile(np.array(chroma, np.uint8), (HEIGHT // 2, WIDTH // 2))])
+    packed = np.tile(np.array([90, 120, 150, 120], np.uint8), (HEIGHT, WIDTH // 2))
+    expected = ImageReader(None).read(message('yuv422', packed))
+    got = reader.read(message(encoding, rows, padding))
+    np.testing.assert_allclose(got.astype(int), expected, atol=2)
+
+
+def test_compressed_sixteen_bits_become_their_high_bytes(reader):
+    _, data = cv2.imencode('.png', smooth().astype(np.uint16) * 256 + 17)
+    got = reader.read(CompressedImage(format='png', data=array('B', data.tobytes())))
+    np.testing.assert_allclose(got.astype(int), smooth(), atol=1)
+
+
+SIZES = st.integers(0, 40) | st.integers(0, 2**32 - 1)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(ENCODINGS)) | st.text(max_size=8), SIZES, SIZES, SIZES,
+       st.integers(0, 1), st.binary(max_size=4096))
+def test_any_raw_message_gives_an_image_or_a_reason(encoding, width, height, step, big, data):
+    image_or_reason(Image(encoding=encoding, width=width, height=height, step=step,
+                          is_bigendian=big, data=array('B', data)))
+
+
+@settings(deadline=None)
+@given(st.sampled_from(['.png', '.jpg']), st.integers(0, 400), st.binary(max_size=40))
+def test_any_compressed_message_gives_an_image_or_a_reason(extension, at, change):
+    data = bytearray(cv2.imencode(extension, smooth())[1].tobytes())
+    data[at:at + len(change)] = change
+    image_or_reason(CompressedImage(data=array('B', bytes(data))))
+
+
+def image_or_reason(image: Image | CompressedImage) -> None:
+    """Check that an image comes out, or a reason."""
+    try:
+        assert ImageReader(None).read(image).dtype == np.uint8
+    except ImageError as error:
+        assert str(error)
