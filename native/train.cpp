@@ -60,15 +60,45 @@ struct Shape {
   explicit Shape(const instantft_job &job)
       : taps(job.taps), groups((job.rank + kGroup - 1) / kGroup), rank(job.rank),
         classes(job.classes), class_width(padded(job.classes, kLanes)),
-        heads(padded(int64_t{job.taps} * groups * kGroup, kLanes)) {}
+        used_heads(int64_t{job.taps} * groups * kGroup), heads(padded(used_heads, kLanes)) {}
 
   int64_t taps, groups, rank, classes, class_width;
-  int64_t heads;         // values h of one sample: taps x groups x kGroup, padded
+  int64_t used_heads;    // values h of one sample: taps x groups x kGroup
+  int64_t heads;         // the same, padded
   int64_t row = 0;       // bytes of one sample's padded codes
   int64_t weights = 0;   // floats of A
   int64_t features = 0;  // D
 
   int64_t head(int64_t tap, int64_t group) const { return (tap * groups + group) * kGroup; }
+};
+
+// Sums up the cross-entropies log(sum_c exp(z_c - max)) - (z_y - max), with one logarithm for many.
+class Loss {
+ public:
+  void add(float sum, float right) {
+    product_ *= sum;  // from 1 to the number of classes
+    total_ -= right;
+    if (++factors_ == kFactors) fold();
+  }
+  double total() {
+    fold();
+    return total_;
+  }
+
+ private:
+  void fold() {
+    total_ += log(product_);
+    product_ = 1;
+    factors_ = 0;
+  }
+  static constexpr int kFactors = 16;  // 2^32 classes would still fit
+  double product_ = 1, total_ = 0;
+  int factors_ = 0;
+};
+
+// What a sample adds to the loss.
+struct Entropy {
+  float sum, right;
 };
 
 class Trainer {
@@ -224,13 +254,14 @@ class Trainer {
   // batch 1, plain SGD
 
   double singles(const float *&rates) {
-    double loss = 0;
+    Loss loss;
     int64_t last = 0;
     memset(u_, 0, 4 * shape_.heads);
     for (int64_t i = 0; i < job_.samples; ++i) {
       update_and_project(last, i);
       last = i;
-      loss += forward(i, h_, z_);
+      const Entropy entropy = forward(i, h_, z_);
+      loss.add(entropy.sum, entropy.right);
       backward(z_, u_);
       float rate = *rates++;
       learn_b(rate);
@@ -239,7 +270,7 @@ class Trainer {
           u_[j] *= -rate * scales(i)[k];
     }
     update_and_project(last, last);
-    return loss;
+    return loss.total();
   }
 
   // A += u c_last^T, then h = s A c_next, in one pass.
@@ -275,7 +306,7 @@ class Trainer {
 
   // B -= rate g h^T, in both layouts.
   void learn_b(float rate) {
-    for (int64_t j = 0; j < shape_.heads; ++j)
+    for (int64_t j = 0; j < shape_.used_heads; ++j)
       for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
         float *b = b_ + j * shape_.class_width + c;
         store(b, load(b) - load(z_ + c) * (rate * h_[j]));
@@ -293,15 +324,17 @@ class Trainer {
   void score(int64_t sample, const float *h, float *z) const {
     memcpy(z, job_.logits + job_.order[sample] * shape_.classes, 4 * shape_.classes);
     for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
-      Vec sums = load(z + c);
-      for (int64_t j = 0; j < shape_.heads; ++j)
-        sums += load(b_ + j * shape_.class_width + c) * h[j];
-      store(z + c, sums);
+      // kGroup sums side by side: each addition would have to wait for the one before
+      Vec sums[kGroup] = {load(z + c)};
+      const float *b = b_ + c;
+      for (int64_t j = 0; j < shape_.used_heads; j += kGroup)
+        for (int i = 0; i < kGroup; ++i, b += shape_.class_width) sums[i] += load(b) * h[j + i];
+      store(z + c, (sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
   }
 
-  // z becomes g = softmax(z0 + B h) - onehot(y); gives the cross-entropy.
-  double forward(int64_t sample, const float *h, float *z) const {
+  // z becomes g = softmax(z0 + B h) - onehot(y).
+  Entropy forward(int64_t sample, const float *h, float *z) const {
     const int64_t label = job_.labels[job_.order[sample]];
     score(sample, h, z);
     float most = z[0];
@@ -319,7 +352,7 @@ class Trainer {
     for (int64_t c = 0; c < shape_.class_width; c += kLanes)
       store(z + c, load(z + c) * (1.0f / sum));
     z[label] -= 1.0f;
-    return log(double(sum)) - right;
+    return {sum, right};
   }
 
   // u = B^T g
@@ -335,24 +368,24 @@ class Trainer {
   // mini-batches, momentum, Adam
 
   double batches(const float *&rates) {
-    double loss = 0;
+    Loss loss;
     for (int64_t first = 0; first < job_.samples; first += job_.batch_size) {
       int64_t left = job_.samples - first;
       int64_t count = left < job_.batch_size ? left : job_.batch_size;
       memset(grad_a_, 0, 4 * shape_.weights);
       memset(grad_b_, 0, 4 * shape_.heads * shape_.class_width);
       for (int64_t done = 0; done < count; done += kChunk)
-        loss += gather(first + done, count - done < kChunk ? count - done : kChunk,
-                       1.0f / float(count));
+        gather(first + done, count - done < kChunk ? count - done : kChunk, 1.0f / float(count),
+               loss);
       descend(*rates++);
     }
-    return loss;
+    return loss.total();
   }
 
-  // Adds the gradients of up to kChunk samples; gives the sum of their losses. Each sample, and
+  // Adds the gradients and the losses of up to kChunk samples. Each sample, and
   // then each block of A, is one thread's alone: the number of threads changes no sum.
-  double gather(int64_t first, int64_t count, float share) {
-    double losses[kChunk];
+  void gather(int64_t first, int64_t count, float share, Loss &loss) {
+    Entropy entropies[kChunk];
     const int64_t width = 2 * shape_.row;
     const int64_t portion = (count + job_.threads - 1) / job_.threads;
 #pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
@@ -362,7 +395,7 @@ class Trainer {
       project(begin, end);
       for (int64_t s = begin; s < end; ++s) {
         float *g = z_ + s * shape_.class_width;
-        losses[s] = forward(first + s, h_ + s * shape_.heads, g);
+        entropies[s] = forward(first + s, h_ + s * shape_.heads, g);
         for (int64_t c = 0; c < shape_.class_width; c += kLanes) store(g + c, load(g + c) * share);
         backward(g, u_ + s * shape_.heads);
       }
@@ -379,9 +412,7 @@ class Trainer {
       for (int64_t block = 0; block < taps_[k].blocks; ++block)
         for (int64_t group = 0; group < shape_.groups; ++group)
           add_gradient(taps_[k], k, group, block, count);
-    double loss = 0;
-    for (int64_t s = 0; s < count; ++s) loss += losses[s];
-    return loss;
+    for (int64_t s = 0; s < count; ++s) loss.add(entropies[s].sum, entropies[s].right);
   }
 
   void decode(int64_t sample, float *x) const {

@@ -146,7 +146,7 @@ class ClassifierNode(ManagedNode):
         for name, camera in self._cameras.items():
             camera.last_image_s = time.monotonic()
             camera.input = CameraInput(self, name, camera.parameters.topic,
-                                       qos.images(p.image_reliability, p.image_depth),
+                                       p.image_reliability, p.image_depth,
                                        self._on_image)
             self.get_logger().info(f"camera '{name}' on {camera.input.topic}")
         gc.freeze()  # what is here stays: no collection has to walk through it between images
@@ -413,10 +413,12 @@ class ClassifierNode(ManagedNode):
     def _report(self) -> None:
         if self.active:
             self._publish_status()
+            for each in self._cameras.values():
+                if each.input is not None:
+                    each.input.follow_publishers()
             now_s, name = time.monotonic(), self.get_fully_qualified_name()
-            reports = [diagnostics.camera(name, camera, each.input.topic,
-                                          now_s - each.last_image_s, each.rejection,
-                                          each.ages.summary(now_s))
+            reports = [diagnostics.camera(name, camera, each.input, now_s - each.last_image_s,
+                                          each.rejection, each.ages.summary(now_s))
                        for camera, each in self._cameras.items() if each.input is not None]
             reports.append(diagnostics.adaptation(name, self._status, self._problem))
             self._diagnostics.publish(

@@ -19,9 +19,9 @@ class ClassifierParameters:
                                              "many as it has classes; ['']: the manifest's")
     cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has its '
                                          'parameters <name>.topic and <name>.region')
-    image_reliability: str = parameter('best_effort', 'reliability asked of image publishers; '
-                                       'best_effort takes both kinds',
-                                       choices=('best_effort', 'reliable'))
+    image_reliability: str = parameter('auto', 'reliability asked of image publishers; auto: '
+                                       'what they offer, looked up again as they come and go',
+                                       choices=('auto', 'best_effort', 'reliable'))
     image_depth: int = parameter(5, 'images queued per camera; the newest wins', low=1, high=100)
     max_age_ms: float = parameter(0.0, 'frames whose stamp is older than this when they are taken '
                                   'are dropped and counted, milliseconds; 0: none', low=0.0,

@@ -5,25 +5,29 @@ from __future__ import annotations
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from instantft_ros.msg import Status
+from instantft_ros.nodes.camera_input import CameraInput
 from instantft_ros.nodes.frame_ages import AgeSummary
 
 #: A camera without an image for this long is reported, seconds.
 CAMERA_SILENT_S = 3.0
 
 
-def camera(node: str, name: str, topic: str, silent_s: float,
-           rejection: str, ages: AgeSummary) -> DiagnosticStatus:
+def camera(node: str, name: str, source: CameraInput, silent_s: float, rejection: str,
+           ages: AgeSummary) -> DiagnosticStatus:
     """Report one camera; silent_s: since the last image; rejection: why the last one was."""
     if silent_s > CAMERA_SILENT_S:
-        level, message = DiagnosticStatus.WARN, f'no image on {topic} for {silent_s:.0f} s'
+        level = DiagnosticStatus.WARN
+        message = f'no image on {source.topic} for {silent_s:.0f} s: {source.why_silent()}'
     elif rejection:
         level, message = DiagnosticStatus.WARN, f'the last image was rejected: {rejection}'
     else:
-        level, message = DiagnosticStatus.OK, f'images arrive on {topic}'
+        level, message = DiagnosticStatus.OK, f'images arrive on {source.topic}'
     return DiagnosticStatus(level=level, name=f'{node}: camera {name}', message=message,
                             hardware_id='instantft_ros',
                             values=[KeyValue(key=key, value=value) for key, value in (
-                                ('topic', topic), ('rate_hz', f'{ages.rate_hz:.1f}'),
+                                ('topic', source.topic),
+                                ('reliability', source.reliability),
+                                ('rate_hz', f'{ages.rate_hz:.1f}'),
                                 ('age_p50_ms', f'{ages.p50_ms:.1f}'),
                                 ('age_max_ms', f'{ages.max_ms:.1f}'))])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
@@ -336,12 +337,35 @@ def test_live_parameters(robot):
     robot.wait(lambda: robot.status.trainings == 1)
 
 
-def test_diagnostics_name_a_silent_camera(robot):
+def test_diagnostics_say_why_a_camera_is_silent(robot):
     robot.start_classifier(**{'camera.topic': 'nobody', 'cameras': ['camera', 'second'],
                               'second.topic': 'image_raw'})
-    def silent() -> bool:
-        return any('no image on /nobody for' in status.message
+
+    def told(words: str) -> bool:
+        return any(words in status.message
                    for array in robot.diagnostics for status in array.status)
 
-    robot.wait(silent)
+    robot.wait(lambda: told('no image on /nobody for'))
+    robot.wait(lambda: told('nobody publishes it (images are on /image_raw)'))
+    wrong = robot.node.create_publisher(CompressedImage, 'nobody', 5)
+    robot.wait(lambda: told('/operator publishes sensor_msgs/msg/CompressedImage there'))
+    robot.node.destroy_publisher(wrong)
+    robot.show(1)
+
+
+def test_reliability_follows_the_publishers(robot):
+    """One that is reliable, then a second one that is not, then the first alone again."""
+    robot.start_classifier(image_reliability='auto')
+
+    def asked(reliability: ReliabilityPolicy) -> bool:
+        return [info.qos_profile.reliability
+                for info in robot.node.get_subscriptions_info_by_topic('/image_raw')] \
+            == [reliability]
+
+    robot.wait(lambda: asked(ReliabilityPolicy.RELIABLE))
+    second = robot.node.create_publisher(Image, 'image_raw', qos.images('best_effort', 5))
+    robot.wait(lambda: asked(ReliabilityPolicy.BEST_EFFORT))
+    robot.node.destroy_publisher(second)
+    robot.wait(lambda: asked(ReliabilityPolicy.RELIABLE))
+    robot.wait(lambda: robot.images.get_subscription_count() == 1)
     robot.show(1)
