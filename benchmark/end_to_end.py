@@ -120,7 +120,7 @@ class Bench:
         """Correct a frame that was just seen; seconds to the first prediction that knows it."""
         pause_end_s = time.monotonic() + random.random() / RATE_HZ  # any phase of the camera
         while time.monotonic() < pause_end_s:
-            self._spin_once()
+            self._spin_once(pause_end_s)
         index = max(self._received_s)
         started_s = time.monotonic()
         name = self._correct(index)
@@ -135,14 +135,15 @@ class Bench:
                 return self._received_s[newest.header.stamp.sec] - started_s
         raise RuntimeError(f'a correction had no effect within 10 s: {self._robot.status}')
 
-    def _spin_once(self) -> None:
+    def _spin_once(self, until_s: float = float('inf')) -> None:
         now_s = time.monotonic()
         if now_s >= self._next_image_s:
             self._publish()
             # after a pause the rhythm begins anew: a real camera never sends two at once
             on_time = now_s - self._next_image_s < 1.0 / RATE_HZ
             self._next_image_s = (self._next_image_s if on_time else now_s) + 1.0 / RATE_HZ
-        self._robot.executor.spin_once(timeout_sec=max(0.0, self._next_image_s - now_s))
+        self._robot.executor.spin_once(
+            timeout_sec=max(0.0, min(self._next_image_s, until_s) - now_s))
 
     def _publish(self) -> int:
         self._index += 1

@@ -27,6 +27,9 @@ from instantft_ros.nodes import conversions
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import parameter, Parameters
 
+#: A result is kept so long for a client to fetch it, seconds: each holds the whole adapter.
+RESULT_KEPT_S = 10
+
 #: Time between two feedbacks: each one wakes the classifier.
 FEEDBACK_S = 0.1
 
@@ -77,7 +80,7 @@ class AcceleratorNode(ManagedNode):
         self._server = ActionServer(
             self, FineTune, 'fine_tune', self._execute, goal_callback=self._on_goal,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
-            callback_group=ReentrantCallbackGroup())
+            callback_group=ReentrantCallbackGroup(), result_timeout=RESULT_KEPT_S)
 
     def deactivate(self) -> None:
         """Withdraw the action; a training that is under way stops after its epoch."""

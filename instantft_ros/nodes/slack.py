@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 #: Work is taken up at once when no image is expected within this time, seconds.
-QUIET_S = 0.006
+QUIET_S = 0.003
 
 #: And it waits for an image no longer than this, seconds.
 PATIENCE_S = 0.04
