@@ -28,7 +28,7 @@ from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import parameter, Parameters
 
 #: A result is kept so long for a client to fetch it, seconds: each holds the whole adapter.
-RESULT_KEPT_S = 10
+RESULT_KEPT_S = 2
 
 #: Time between two feedbacks: each one wakes the classifier.
 FEEDBACK_S = 0.1
