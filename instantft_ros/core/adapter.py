@@ -52,7 +52,7 @@ class Adapter:
         for name, weights in (('a', self.a), ('b', self.b)):
             if not np.isfinite(weights).all():
                 raise AdapterError(f'weights {name} hold NaN or infinity')
-            own = np.array(weights, np.float32)
+            own = np.array(weights, np.float32, order='C')  # native code reads it as it lies
             own.setflags(write=False)
             object.__setattr__(self, name, own)
 

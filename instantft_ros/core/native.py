@@ -53,6 +53,8 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
+        if (found := self._library.instantft_abi()) != ABI:  # first: others may lack functions
+            raise OSError(f'{path} has interface {found}, wanted {ABI}: build again')
         self._library.instantft_variants.restype = c_char_p
         self._library.instantft_train.argtypes = (POINTER(Job), c_char_p)
         self._library.instantft_apply.argtypes = (POINTER(Job), c_char_p, ctypes.c_void_p)
@@ -60,8 +62,6 @@ class Library:
             ctypes.c_void_p, ctypes.c_void_p, c_int32, ctypes.c_void_p, ctypes.c_void_p,
             ctypes.c_void_p)
         self._library.instantft_quantize.restype = c_int32
-        if (found := self._library.instantft_abi()) != ABI:
-            raise OSError(f'{path} has interface {found}, wanted {ABI}: build again')
         #: The instruction sets that this processor runs, best first.
         self.variants: tuple[str, ...] = tuple(
             self._library.instantft_variants().decode().split())
@@ -87,11 +87,14 @@ def job_of(adapter_a: np.ndarray, adapter_b: np.ndarray, tap_sizes: np.ndarray,
            codes: np.ndarray, scales: np.ndarray, logits: np.ndarray, codebook: np.ndarray,
            order: np.ndarray, **rest: object) -> Job:
     """
-    Point a job at arrays, all contiguous; they must outlive it.
+    Point a job at arrays, which must outlive it; raises ValueError where one is not contiguous.
 
     adapter_a (r, D) and adapter_b (C, K, r) float32, tap_sizes (K,) int32, a cache as in
     `CacheUpdate`, order (N,) int64.
     """
+    if not all(each.flags.c_contiguous for each in (adapter_a, adapter_b, tap_sizes, codes, scales,
+                                                    logits, codebook, order)):
+        raise ValueError('native code takes arrays in C order only')
     return Job(taps=len(tap_sizes), classes=adapter_b.shape[0], rank=adapter_a.shape[0],
                tap_sizes=tap_sizes.ctypes.data, codes=codes.ctypes.data,
                row_bytes=codes.shape[1], scales=scales.ctypes.data, logits=logits.ctypes.data,

@@ -19,6 +19,7 @@ from instantft_ros.core.errors import (
     JobError,
 )
 from instantft_ros.core.features import FeatureLayout
+from instantft_ros.core.scoring import adapted_logits
 
 LAYOUT = FeatureLayout((30, 17, 6), 5)
 BACKBONE = 'ab' * 32
@@ -75,6 +76,14 @@ def test_equal_to_the_reference(backend):
         np.testing.assert_allclose(got.adapter.a, wanted.adapter.a, atol=2e-4)
         np.testing.assert_allclose(got.adapter.b, wanted.adapter.b, atol=2e-4)
         np.testing.assert_allclose(got.losses, wanted.losses, atol=1e-3)
+
+
+def test_what_it_gives_scores_natively_as_by_the_formula(backend):
+    asked, every = job(), np.arange(40)
+    update, adapter = asked.update, backend.fine_tune(asked).adapter
+    x = nf4.dequantize(update.codes, update.scales, LAYOUT.tap_sizes)
+    got = adapted_logits(adapter, update.codes, update.scales, update.logits, every)
+    np.testing.assert_allclose(got, adapter(x, update.logits), rtol=1e-4, atol=1e-4)
 
 
 def test_deterministic(backend):

@@ -44,6 +44,13 @@ def test_weights_cannot_be_changed_from_outside():
         adapter.a[0, 0] = 1.0
 
 
+def test_weights_lie_in_memory_as_native_code_reads_them():
+    plain = trained()
+    turned = Adapter(LAYOUT, np.asfortranarray(plain.a), np.asfortranarray(plain.b), BACKBONE)
+    assert turned.a.flags.c_contiguous and turned.b.flags.c_contiguous
+    assert turned.digest() == plain.digest()
+
+
 def test_serialization_is_exact():
     adapter = trained()
     back = Adapter.from_bytes(adapter.to_bytes())

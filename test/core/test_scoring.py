@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
+import pytest
 
 from instantft_ros.core import native, nf4
 from instantft_ros.core.adapter import Adapter
@@ -31,3 +32,10 @@ def test_equals_the_adapter_on_floats(tap_sizes, classes, rank, count, seed):
 def test_the_same_without_the_library(monkeypatch):
     monkeypatch.setattr(native, 'load', lambda: None)
     test_equals_the_adapter_on_floats()
+
+
+def test_arrays_in_another_order_are_refused():
+    arrays = [np.zeros((4, 3), np.float32) for _ in range(8)]
+    arrays[0] = np.asfortranarray(arrays[0])
+    with pytest.raises(ValueError, match='C order'):
+        native.job_of(*arrays)
