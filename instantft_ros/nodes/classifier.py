@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from array import array
-import dataclasses
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 import gc
 from pathlib import Path
 import time
@@ -63,7 +61,7 @@ class Camera:
     input: CameraInput | None = None
     last_image_s: float = 0.0
     last_annotated_s: float = float('-inf')
-    ages: FrameAges = dataclasses.field(default_factory=FrameAges)
+    ages: FrameAges = field(default_factory=FrameAges)
     rejection: str = ''
 
 
@@ -131,8 +129,8 @@ class ClassifierNode(ManagedNode):
             self.create_service(TriggerSrv, '~/save', self._on_save),
             self.create_service(SetBool, '~/freeze', self._on_freeze),
             self.create_service(Rollback, '~/rollback', self._on_rollback)]
-        self._client = FineTuneClient(self, 'fine_tune', lambda done: self._slack.do(
-            partial(self._on_trained, done), time.monotonic()))
+        self._client = FineTuneClient(self, 'fine_tune', self._on_trained,
+                                      lambda work: self._slack.do(work, time.monotonic()))
         self._timer_handles = [self.create_timer(TICK_S, self._tick),
                                self.create_timer(1.0, self._report)]
         self.get_logger().info(

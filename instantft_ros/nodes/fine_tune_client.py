@@ -33,12 +33,14 @@ class FineTuneClient:
     Sends jobs to the accelerator node; every call returns at once.
 
     `on_done` is called exactly once for each job started, unless it was dropped. An answer that
-    comes after the deadline, or for a dropped job, is ignored.
+    comes after the deadline, or for a dropped job, is ignored. Taking an answer up is milliseconds
+    of work, so it is handed to `defer`; until then the job is under way and may be dropped.
     """
 
-    def __init__(self, node: LifecycleNode, action: str, on_done: Callable[[Done], None]) -> None:
+    def __init__(self, node: LifecycleNode, action: str, on_done: Callable[[Done], None],
+                 defer: Callable[[Callable[[], None]], None]) -> None:
         self._client = ActionClient(node, FineTune, action)
-        self._on_done = on_done
+        self._on_done, self._defer = on_done, defer
         self._job: FineTuneJob | None = None
         self._handle: Any = None
         self._started_s = self._deadline_s = 0.0
@@ -101,6 +103,11 @@ class FineTuneClient:
                 lambda future: self._answered(job, future.result()))
 
     def _answered(self, job: FineTuneJob, answer: Any) -> None:
+        if job is self._job:
+            self._deadline_s = float('inf')
+            self._defer(lambda: self._take_up(job, answer))
+
+    def _take_up(self, job: FineTuneJob, answer: Any) -> None:
         if job is not self._job:
             return
         message: FineTune.Result = answer.result

@@ -31,8 +31,13 @@ class Slack:
         return not self._waiting
 
     def do(self, work: Callable[[], None], now_s: float) -> None:
-        """Do some work now when it is quiet, else later; work is done in the order it came."""
-        self._waiting.append((now_s, work))
+        """
+        Do some work now when it is quiet, else later; work is done in the order it came.
+
+        Work that waits already is not put there twice.
+        """
+        if all(work != waiting for _, waiting in self._waiting):
+            self._waiting.append((now_s, work))
         self.look(now_s)
 
     def look(self, now_s: float) -> None:

@@ -56,3 +56,17 @@ def test_between_many_cameras_work_is_done_in_the_end():
     assert done == []
     slack.look(start_s + PATIENCE_S)
     assert done == [1]
+
+
+def test_work_that_waits_is_not_done_twice():
+    done = []
+    slack = camera_at_30_hz()
+
+    def work() -> None:
+        done.append(1)
+
+    slack.do(work, 0.1 - QUIET_S / 2)
+    slack.do(work, 0.1 - QUIET_S / 3)
+    slack.image_done('camera', 0.1)
+    slack.look(0.11)
+    assert done == [1]
