@@ -89,7 +89,7 @@ class ImageReader:
     def read(self, message: Image | CompressedImage) -> np.ndarray:
         """Convert a message; raises `ImageError` that says what came and what was wanted."""
         if not isinstance(message, Image):
-            return decode(message)
+            return decode(message.data, message.format)
         check(message)
         if self._bridge is None or message.encoding in OWN:
             return convert(message)
@@ -150,16 +150,16 @@ def convert(message: Image) -> np.ndarray:
                          f'cannot be converted: {error.err}') from error
 
 
-def decode(message: CompressedImage) -> np.ndarray:
-    """Decode a JPEG or PNG image, once its header's size has been found bearable."""
-    check_size(bytes(message.data))
-    data = np.frombuffer(message.data, np.uint8)
+def decode(encoded: Any, kind: str) -> np.ndarray:
+    """Decode a JPEG or PNG file, once its header's size has been found bearable."""
+    check_size(bytes(encoded))
+    data = np.frombuffer(encoded, np.uint8)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"a compressed image '{message.format}' of {len(data)} bytes cannot be "
+        raise ImageError(f"a compressed image '{kind}' of {len(data)} bytes cannot be "
                          f'decoded: {error.err}') from error
     if image is None:
-        raise ImageError(f"a compressed image '{message.format}' of {len(data)} bytes is not an "
+        raise ImageError(f"a compressed image '{kind}' of {len(data)} bytes is not an "
                          'image that OpenCV can decode')
     return image
