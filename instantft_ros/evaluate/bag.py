@@ -56,8 +56,8 @@ class BagSource:
             self._reader = Reader(path)
             self._reader.open()
         except Exception as error:  # rosbags lets through what its many parsers raise
-            raise SourceError(f'{path} cannot be read as a bag: {error}{_advice(path)}'
-                              ) from error
+            raise SourceError(f'{path} cannot be read as a bag: {_why(error)}'
+                              f'{_advice(path)}') from error
         try:
             self._views = self._choose_images(choice.images)
             self._corrections = self._choose('corrections', choice.corrections, (CORRECTION,))
@@ -100,7 +100,7 @@ class BagSource:
             return next(recorded, None)
         except Exception as error:  # of sqlite, zstd, lz4, struct: the file is torn or damaged
             raise SourceError(f'{self._path} is torn after {read} of {self.total} messages: '
-                              f'{error}') from error
+                              f'{_why(error)}') from error
 
     def _event(self, connection: Connection, time_ns: int, position: float,
                data: bytes) -> Event:
@@ -109,7 +109,8 @@ class BagSource:
         try:
             message: Any = self._store.deserialize_cdr(data, connection.msgtype)
         except Exception as error:  # a damaged message raises more than rosbags' own error
-            return Unreadable(what, f'a message of {connection.topic} is damaged: {error}')
+            return Unreadable(what, f'a message of {connection.topic} is damaged: '
+                              f'{_why(error)}')
         try:
             if what == 'correction':
                 return Corrected(messages.correction(message, self._view(message.camera),
@@ -173,6 +174,10 @@ class BagSource:
     def _topics(self) -> str:
         topics = sorted(f'{each.topic} ({each.msgtype})' for each in self._reader.connections)
         return f'its topics are {", ".join(topics)}' if topics else 'it has no topics'
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _advice(path: Path) -> str:

@@ -79,8 +79,10 @@ def _from_subfolders(folder: Path) -> list[tuple[Path, str]]:
 
 def _read(file: Path) -> np.ndarray:
     try:
-        if (size := file.stat().st_size) > MAX_FILE_BYTES:
-            raise ImageError(f'{size} bytes, at most {MAX_FILE_BYTES} are read')
-        return decode(file.read_bytes(), file.suffix)
-    except OSError as error:
-        raise ImageError(f'cannot be read: {error.strerror}') from error
+        with file.open('rb') as stream:
+            data = stream.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImageError(f'cannot be read: {error}') from error
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f'more than {MAX_FILE_BYTES} bytes are not read')
+    return decode(data, file.suffix)

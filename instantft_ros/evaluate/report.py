@@ -34,6 +34,8 @@ def figures(log: Log, judged: Judged, classes: tuple[str, ...]) -> dict[str, Any
                                for label, name in enumerate(classes)},
         'accuracy_over_time': [{'first': window.first, 'last': window.last}
                                | _plain(window.accuracy) for window in over_time(judged)],
+        'ground_truth': {'received': len(log.truths) + log.unusable_truths.total(),
+                         'of_classified_frames': len(log.truths.keys() & log.seen.keys())},
         'corrections': {'received': log.corrections, 'accepted': accepted,
                         'refused': log.refused_corrections.total()},
         'adapters': {'trained': len(log.train_ms), 'live': len(log.swaps_at),
@@ -75,6 +77,9 @@ def table(result: dict[str, Any]) -> str:
     if frames['repeated_stamps']:
         lines.append(f'{frames["repeated_stamps"]} frames have the stamp of an earlier one and '
                      'are not judged')
+    truths = result['ground_truth']
+    if truths['received'] and not truths['of_classified_frames']:
+        lines.append(f'none of the {truths["received"]} ground truths names a classified frame')
     for key, reasons in result['reasons'].items():
         lines += [f'{key.replace("_", " ")}: {count} x {reason}'
                   for reason, count in list(reasons.items())[:3]]
