@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import closing
 from importlib import util
 from pathlib import Path
 import sys
@@ -90,11 +91,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     cv2.setNumThreads(1)  # as the node does: the network is small
     backbone = Backbone(arguments.manifest)
     classes = backbone.manifest.classes
-    accelerator = registry.create(arguments.backend)
-    if accelerator.notice:
-        print(accelerator.notice)
-    source = _open(arguments, classes)
-    try:
+    with closing(registry.create(arguments.backend)) as accelerator, \
+            closing(_open(arguments, classes)) as source:
+        if accelerator.notice:
+            print(accelerator.notice)
         arguments.out.mkdir(parents=True, exist_ok=True)
         replay = Replay(
             make_pipeline(backbone, source.views, accelerator, Settings(arguments.rank)),
@@ -104,9 +104,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                 arguments.reaction_frames, arguments.frames_per_correction))
             if isinstance(source, FolderSource) else None)
         log = _replay(source, replay, arguments.max_frames)
-    finally:
-        source.close()
-        accelerator.close()
     if not log.seen:
         reason = next(iter(log.rejected), 'there is none')
         raise SourceError(f'{arguments.source}: no image could be classified of {log.frames}: '
@@ -126,6 +123,8 @@ def _open(arguments: argparse.Namespace, classes: tuple[str, ...]) -> Source:
         raise SourceError(f'{path} does not exist')
     if path.is_dir() and not (path / 'metadata.yaml').exists() \
             and not any(file.suffix in BAG_SUFFIXES for file in path.iterdir()):
+        if arguments.images or arguments.corrections or arguments.ground_truth:
+            raise SourceError(f'{path} is no bag (it has no metadata.yaml), so it has no topics')
         return FolderSource(path, classes)
     _need('rosbags')
     from instantft_ros.evaluate.bag import BagSource, TopicChoice

@@ -75,6 +75,8 @@ def test_corrections_beat_the_frozen_network(recording, messages, expected, stor
                                 'repeated_stamps': 0, 'judged': FRAMES}
     assert result['corrections'] == {'received': FRAMES // 2, 'accepted': FRAMES // 2,
                                      'refused': 0}
+    # nothing is left to train on where the first correction was held out
+    assert result['adapters']['trained'] in (FRAMES // 2, FRAMES // 2 - 1)
     since = result['accuracy_since_first_adapter']
     assert since['adapted'] > since['frozen'] + 20
     shown = capsys.readouterr().out
@@ -129,10 +131,15 @@ def test_the_last_word_on_a_frame_judges_it(recording, tmp_path):
         recording.correction(1, 2.5, header=recording.header(6), class_name='bag'),
         recording.correction(2, 2.5), recording.correction(2, 3.5, operation=1),
         recording.correction(3, 3.5, selector=2, stamp_end=recording.stamp(4)),
+        recording.correction(5, 1.5, header=recording.header(9), class_name='coat'),
+        # a window where one of two frames has a word that was given later
+        recording.correction(5, 2.5, selector=2, stamp_end=recording.stamp(6)),
+        recording.correction(7, 1.5, selector=1),
     ]))
-    assert [row['label'] for row in rows] == [CLASSES[label(0)], 'bag', CLASSES[label(3)],
-                                              CLASSES[label(3)]]
-    assert result['corrections'] == {'received': 7, 'accepted': 6, 'refused': 1}
+    assert [row['label'] for row in rows] == [
+        CLASSES[label(0)], 'bag', *[CLASSES[label(3)]] * 2, 'coat', CLASSES[label(5)],
+        CLASSES[label(7)]]
+    assert result['corrections'] == {'received': 10, 'accepted': 9, 'refused': 1}
 
 
 def test_cameras_are_told_apart(recording, tmp_path):
@@ -180,3 +187,11 @@ def test_the_region_is_cut_out_of_every_image(recording, messages, tmp_path):
             recording.image(index, pixels=surrounded(index)), recording.truth(index),
             recording.correction(index, 1.5))]), '--region', 20, 5, 112, 112)
     assert surrounded_rows == rows
+
+
+def test_one_image_of_another_size_is_rejected(recording, tmp_path):
+    small = recording.image(3, pixels=recording.pixels(3)[:50, :50])
+    frames = [recording.image(index) for index in range(6) if index != 3]
+    bag = recording.write(tmp_path / 'bag', [*frames, small, *map(recording.truth, range(6))])
+    result, rows = evaluate(tmp_path, bag, '--region', 20, 20, 80, 80)
+    assert (result['frames']['rejected'], len(rows)) == (1, 5)

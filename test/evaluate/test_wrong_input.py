@@ -56,6 +56,7 @@ def test_metadata(recording, messages, tmp_path, capsys):
 def test_what_is_no_recording(tmp_path, capsys):
     assert 'does not exist' in refused(capsys, tmp_path / 'nothing')
     assert 'has no images' in refused(capsys, tmp_path)
+    assert 'has no topics' in refused(capsys, tmp_path, '--images', 'image_raw')
     (tmp_path / 'notes.txt').write_text('no bag')
     assert 'cannot be read as a bag' in refused(capsys, tmp_path / 'notes.txt')
 
