@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import closing
-from importlib import util
+import importlib
 from pathlib import Path
 import sys
 
@@ -126,7 +126,7 @@ def _open(arguments: argparse.Namespace, classes: tuple[str, ...]) -> Source:
         if arguments.images or arguments.corrections or arguments.ground_truth:
             raise SourceError(f'{path} is no bag (it has no metadata.yaml), so it has no topics')
         return FolderSource(path, classes)
-    _need('rosbags')
+    _need('rosbags.rosbag2')
     from instantft_ros.evaluate.bag import BagSource, TopicChoice
     return BagSource(path, TopicChoice(arguments.images, arguments.corrections,
                                        arguments.ground_truth))
@@ -142,10 +142,13 @@ def _replay(source: Source, replay: Replay, max_frames: int | None) -> Log:
     return replay.log
 
 
-def _need(package: str) -> None:
-    if util.find_spec(package) is None:
-        raise SourceError(f"{package} is not installed: pip install 'instantft_ros[evaluate]', "
-                          f'or pip install {package}')
+def _need(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        package = module.split('.')[0]
+        raise SourceError(f"{package} is needed: pip install '.[evaluate]', or pip install "
+                          f'{package} ({error})') from error
 
 
 def _within(low: int, high: int) -> Callable[[str], int]:

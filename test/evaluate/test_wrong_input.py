@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 import shutil
+import sys
 
 import pytest
 
@@ -154,3 +155,21 @@ def test_wrong_files_beside_the_recording(recording, messages, tmp_path, capsys)
     assert 'cannot read the manifest' in refused(capsys, bag, '--manifest', tmp_path / 'none.json')
     (tmp_path / 'file').write_text('')
     assert 'file' in refused(capsys, bag, '--out', tmp_path / 'file')
+
+
+@pytest.mark.parametrize('module', ['rosbags.rosbag2', 'matplotlib'])
+def test_what_is_not_installed(recording, messages, module, monkeypatch, tmp_path, capsys):
+    bag = recording.write(tmp_path / 'bag', messages)
+    monkeypatch.setitem(sys.modules, module, None)
+    package = module.split('.')[0]
+    assert f'pip install {package}' in refused(capsys, bag, '--out', tmp_path)
+
+
+def test_an_interruption(recording, messages, monkeypatch, tmp_path, capsys):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('instantft_ros.evaluate.replay.Replay.take', interrupted)
+    bag = recording.write(tmp_path / 'bag', messages)
+    assert main(['evaluate', str(bag), '--out', str(tmp_path)]) == 130
+    assert capsys.readouterr().err == 'instantft evaluate: interrupted, nothing was written\n'
