@@ -40,9 +40,13 @@ setup(
     description='Operator corrections that a camera classifier learns within milliseconds',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=find_packages(include=['instantft_ros', 'instantft_ros.*'],
-                           exclude=['instantft_ros.nodes']),
-    package_data={'instantft_ros': ['data/*', 'models/*/*']},
+    packages=[*find_packages(include=['instantft_ros', 'instantft_ros.*'],
+                             exclude=['instantft_ros.nodes']),
+              'instantft_ros.interfaces'],
+    package_dir={'instantft_ros.interfaces': 'msg'},    # evaluate/interfaces.py reads them there
+    package_data={'instantft_ros': ['data/*', 'models/*/*'],
+                  'instantft_ros.interfaces': ['*.msg']},
+    entry_points={'console_scripts': ['instantft = instantft_ros.__main__:main']},
     ext_modules=[Extension('instantft_ros.lib.instantft_native', [])],
     cmdclass={'build_ext': BuildNative},
     install_requires=[
@@ -50,6 +54,10 @@ setup(
         'opencv-python-headless',    # the frozen network, resizing, colours
     ],
     extras_require={
+        'evaluate': [
+            'rosbags',       # reads bags without ROS
+            'matplotlib',    # plots the accuracy
+        ],
         'training': ['torch>=2.6', 'onnx'],    # training and exporting a backbone
     },
 )

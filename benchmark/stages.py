@@ -18,10 +18,11 @@ from sensor_msgs.msg import Image
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone, Region
 from instantft_ros.core.features import FeatureRecord
+from instantft_ros.core.images import cv_bridge, ImageReader
 from instantft_ros.demo.belt import Belt, Drift, STATION
 from instantft_ros.models import DEFAULT_MANIFEST
 from instantft_ros.msg import Prediction
-from instantft_ros.nodes import images, qos
+from instantft_ros.nodes import qos
 from instantft_ros.pipeline import softmax
 
 REPEATS = 500
@@ -35,7 +36,7 @@ def main() -> None:
     message = Image(height=480, width=640, encoding='bgr8', step=1920,
                     data=array('B', frame.tobytes()))
     wire = serialize_message(message)
-    reader = images.ImageReader(images.cv_bridge())
+    reader = ImageReader(cv_bridge())
     image = reader.read(message)
     blob = backbone.preprocess(image, Region(*STATION))
     features = backbone.features(blob)

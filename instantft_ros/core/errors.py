@@ -45,5 +45,9 @@ class ParameterError(InstantFTError, ValueError):
     """A node was started with a parameter of the wrong type or out of its bounds."""
 
 
+class SourceError(InstantFTError, ValueError):
+    """A bag or a folder of images cannot be evaluated."""
+
+
 class Cancelled(InstantFTError):
     """A fine-tuning was stopped before its end because its caller asked for that."""

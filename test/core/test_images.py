@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-pytest.importorskip('rclpy', reason='needs a ROS 2 environment')
+pytest.importorskip('sensor_msgs', reason='needs a ROS 2 environment')
 
 from sensor_msgs.msg import CompressedImage, Image
 
 from instantft_ros.core.errors import ImageError
-from instantft_ros.nodes.images import cv_bridge, ENCODINGS, ImageReader
+from instantft_ros.core.images import cv_bridge, ENCODINGS, ImageReader
 
 WIDTH, HEIGHT = 8, 6
 
