@@ -15,9 +15,10 @@ from instantft_ros.adaptation.gate import Decision, GatePolicy, judge
 from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone, Region
+from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.corrections import Answer, apply_correction, Correction
 from instantft_ros.core.errors import AdapterError
-from instantft_ros.core.features import FeatureRecord
+from instantft_ros.core.features import FeatureRecord, pad_logits
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 from instantft_ros.core.replay import ReplaySet
@@ -62,49 +63,77 @@ class TrainingPolicy:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Softmax scores (C,) of one frame, from exactly this version."""
+    """Softmax scores (C,) of one frame, from exactly this version; z0: the frozen logits (C,)."""
 
     frame: FrameId
     scores: np.ndarray
     version: AdapterVersion
+    frozen_logits: np.ndarray
 
 
 @dataclass
 class Pipeline:
-    """One backbone, its cameras, its forward cache and the versions of its adapter."""
+    """One backbone, its views, its forward cache and the versions of its adapter."""
 
     backbone: Backbone
     ring: FrameRing
     cache: ForwardCache
     versions: VersionHistory
-    class_names: tuple[str, ...]
+    classes: ClassList
     replay: ReplaySet
     initial: Adapter = field(init=False)
 
     def __post_init__(self) -> None:
         self.initial = self.versions.current.adapter
-        self.initial.check_backbone(self.backbone.layout, self.backbone.digest)
+        self.initial.check_backbone(self.backbone.layout.with_classes(len(self.classes)),
+                                    self.backbone.digest)
+        self._fit_classes()
 
-    def classify(self, frame: FrameId, image: np.ndarray,
-                 region: Region | None = None) -> Prediction:
-        """Classify an image and remember its features; raises `ImageError`, `FeatureError`."""
+    def classify(self, frame: FrameId, image: np.ndarray, region: Region | None = None,
+                 time_s: float | None = None) -> Prediction:
+        """
+        Classify an image and remember its features; raises `ImageError`, `FeatureError`.
+
+        time_s: when the image came, see `FeatureRecord`.
+        """
         features = self.backbone.features(self.backbone.preprocess(image, region))
-        self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout))
+        gone = self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout, time_s))
+        if gone is not None:
+            self.cache.forget(gone)
         version = self.versions.current
-        return Prediction(frame, softmax(version.adapter(features.x, features.logits)), version)
+        logits = pad_logits(features.logits, version.adapter.layout.classes)
+        return Prediction(frame, softmax(version.adapter(features.x, logits)), version, logits)
 
     def correct(self, correction: Correction) -> Answer:
         """Take an operator's correction; never raises for bad input."""
-        return apply_correction(correction, self.ring, self.cache, self.class_names)
+        return apply_correction(correction, self.ring, self.cache, self.classes, self._add_class)
+
+    def go_back(self, number: int) -> AdapterVersion:
+        """Make an earlier version current again; raises `AdapterError` when it is not held."""
+        return self.versions.go_back(number, len(self.classes))
+
+    def _add_class(self, name: str) -> int:
+        """Give the adapter an output for a new class: a version that predicts as before."""
+        label = self.classes.add(name)
+        now = self.versions.current
+        self.initial = self.initial.with_classes(len(self.classes))
+        self.versions.adopt(now.adapter.with_classes(len(self.classes)), now.number,
+                            now.cache_version)
+        self._fit_classes()
+        return label
+
+    def _fit_classes(self) -> None:
+        self.replay = self.replay.with_classes(len(self.classes))
+        if self.cache.layout.classes < len(self.classes):
+            self.cache.grow(len(self.classes))
 
     def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
         """Ask for a fine-tuning; None when there is no sample to train on."""
         order = self.cache.training_order()
         if len(order) == 0:
             return None
-        start = self.versions.current.adapter
-        grown = np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]
-        if grown or not policy.warm_start:
+        start = self.versions.current.adapter if policy.warm_start else self.initial
+        if np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]:
             start = self.initial
         norm = self.cache.mean_square_norm(order)
         order = self.replay.fill_up(order, self.cache.labels(order), self.cache.capacity)
@@ -114,14 +143,15 @@ class Pipeline:
     def adopt(self, result: FineTuneResult, job: FineTuneJob, parent: int,
               gate: GatePolicy) -> tuple[Decision, AdapterVersion]:
         """Judge a trained adapter and, when it is accepted, swap it in."""
+        adapter = result.adapter.with_classes(len(self.classes))  # one may have come meanwhile
         try:
-            result.adapter.check_backbone(self.backbone.layout, self.backbone.digest)
+            adapter.check_backbone(self.cache.layout, self.backbone.digest)
         except AdapterError as error:
             return Decision(False, str(error)), self.versions.current
-        decision = judge(result.adapter, self.versions.current.adapter, self.cache,
+        decision = judge(adapter, self.versions.current.adapter, self.cache,
                          self.cache.unchanged(job.order, job.update.version), gate)
         if decision.accepted:
-            self.versions.adopt(result.adapter, parent, job.update.version)
+            self.versions.adopt(adapter, parent, job.update.version)
         return decision, self.versions.current
 
 

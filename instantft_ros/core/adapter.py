@@ -73,6 +73,14 @@ class Adapter:
         """The rank r."""
         return int(self.a.shape[0])
 
+    def with_classes(self, classes: int) -> Adapter:
+        """Give the adapter with outputs for further classes; its weights for them are zero."""
+        lacking = classes - self.layout.classes
+        if lacking <= 0:
+            return self
+        b = np.concatenate([self.b, np.zeros((lacking, *self.b.shape[1:]), np.float32)])
+        return Adapter(self.layout.with_classes(classes), self.a, b, self.backbone)
+
     def __call__(self, x: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """
         Give the adapted logits z = z0 + sum_k B_k A_k x_k.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.forward_cache import ForwardCache, Outcome
 from instantft_ros.core.frame_ring import FrameId, FrameRing
+
+#: How far a frame may be from the stamp that `Selector.NEAREST` names, unless it says so.
+NEAREST_TOLERANCE_NS = 100_000_000
 
 
 class Selector(Enum):
@@ -17,6 +21,7 @@ class Selector(Enum):
     STAMP = 'stamp'
     LATEST = 'latest'
     WINDOW = 'window'
+    NEAREST = 'nearest'
 
 
 class Verdict(Enum):
@@ -32,6 +37,8 @@ class Verdict(Enum):
     NOT_LABELLED = 'not labelled'
     NOT_KEPT = 'not kept'
     MALFORMED = 'malformed'
+    UNKNOWN_REGION = 'unknown region'
+    OVERLOADED = 'overloaded'
 
 
 #: The verdicts after which the operator's wish holds.
@@ -41,19 +48,21 @@ SATISFIED = frozenset({Verdict.ACCEPTED, Verdict.DUPLICATE})
 @dataclass(frozen=True)
 class Correction:
     """
-    What an operator said: these frames of this camera show that class.
+    What an operator said: these frames of this view show that class.
 
-    first_ns is the image's stamp for `Selector.STAMP`, the window's start for `WINDOW`, which
-    ends at last_ns. label: a class name, or None to retract. issued_ns decides between
+    first_ns is the image's stamp for `Selector.STAMP`, the stamp looked for by `NEAREST` within
+    tolerance_ns (0: `NEAREST_TOLERANCE_NS`), and the window's start for `WINDOW`, which ends at
+    last_ns. label: a class name or id, or None to retract. issued_ns decides between
     contradictions: the one issued last stands.
     """
 
-    camera: str
+    view: str
     selector: Selector
     label: str | int | None
     issued_ns: int
     first_ns: int = 0
     last_ns: int = 0
+    tolerance_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -71,62 +80,75 @@ class Answer:
 
 
 def apply_correction(correction: Correction, ring: FrameRing, cache: ForwardCache,
-                     classes: Sequence[str]) -> Answer:
-    """Find the frames that a correction names and label them; never raises for bad input."""
-    if correction.camera not in ring.cameras:
-        return Answer(Verdict.UNKNOWN_CAMERA, f"camera '{correction.camera}' is not known, "
-                      f'the cameras are {list(ring.cameras)}')
-    label = _class_id(correction.label, classes)
-    if label is None and correction.label is not None:
-        return Answer(Verdict.UNKNOWN_CLASS,
-                      f'class {correction.label!r} is not known, the classes are '
-                      f'{list(classes)}')
-    if correction.selector is Selector.WINDOW and correction.last_ns < correction.first_ns:
-        return Answer(Verdict.MALFORMED, f'the time window ends at {correction.last_ns} ns, '
-                      f'before its start at {correction.first_ns} ns')
-    frames = _frames_of(correction, ring, cache)
+                     classes: ClassList, add_class: Callable[[str], int]) -> Answer:
+    """
+    Find the frames that a correction names and label them; never raises for bad input.
+
+    add_class: makes a new class and gives its id; called only where `classes` has room for it.
+    """
+    if correction.view not in ring.views:
+        return Answer(Verdict.UNKNOWN_CAMERA, f"camera '{correction.view}' is not known, "
+                      f'the cameras are {list(ring.views)}')
+    wanted = correction.label
+    label = None if wanted is None else classes.index(wanted)
+    if wanted is not None and label is None and (reason := classes.why_not(wanted)):
+        return Answer(Verdict.UNKNOWN_CLASS, reason)
+    if (problem := _problem(correction)):
+        return Answer(Verdict.MALFORMED, problem)
+    frames = frames_of(correction, ring, cache)
     if not frames:
         return _missing(correction, ring)
+    if wanted is None:
+        return _summary([cache.retract(frame, correction.issued_ns) for frame in frames])
     if label is None:
-        outcomes = [cache.retract(frame, correction.issued_ns) for frame in frames]
-    else:
-        group = f'{frames[0].camera} {frames[0].stamp_ns}'
-        outcomes = [cache.add(frame, ring.get(frame), label, correction.issued_ns, group)
-                    for frame in frames]
-    return _summary(outcomes)
+        label = add_class(str(wanted))
+    group = f'{frames[0].view} {frames[0].stamp_ns}'
+    return _summary([cache.add(frame, ring.get(frame), label, correction.issued_ns, group)
+                     for frame in frames])
 
 
-def _class_id(label: str | int | None, classes: Sequence[str]) -> int | None:
-    if isinstance(label, str):
-        return classes.index(label) if label in classes else None
-    return label if label is not None and 0 <= label < len(classes) else None
-
-
-def _frames_of(correction: Correction, ring: FrameRing, cache: ForwardCache) -> list[FrameId]:
-    """Find the frames in the ring, and those that left it but are still labelled."""
+def frames_of(correction: Correction, ring: FrameRing, cache: ForwardCache) -> list[FrameId]:
+    """Find the frames in the ring, and those that left it but are still labelled, by stamp."""
+    view, first_ns = correction.view, correction.first_ns
     if correction.selector is Selector.LATEST:
-        latest = ring.latest(correction.camera)
+        latest = ring.latest(view)
         return [] if latest is None else [latest]
-    window = correction.selector is Selector.WINDOW
-    interval = (correction.first_ns, correction.last_ns if window else correction.first_ns)
-    frames = (ring.window(correction.camera, *interval)
-              + cache.labelled(correction.camera, *interval))
-    return sorted(set(frames))
+    if correction.selector is Selector.NEAREST:
+        nearest = ring.nearest(view, first_ns)
+        tolerance_ns = correction.tolerance_ns or NEAREST_TOLERANCE_NS
+        return [] if nearest is None or abs(nearest.stamp_ns - first_ns) > tolerance_ns \
+            else [nearest]
+    if correction.selector is Selector.STAMP:
+        frame = FrameId(view, first_ns)
+        held = ring.get(frame) is not None or cache.label_of(frame) is not None
+        return [frame] if held else []
+    interval = (view, first_ns, correction.last_ns)
+    return sorted({*ring.window(*interval), *cache.labelled(*interval)})
+
+
+def _problem(correction: Correction) -> str:
+    if correction.selector is Selector.WINDOW and correction.last_ns < correction.first_ns:
+        return (f'the time window ends at {correction.last_ns} ns, before its start at '
+                f'{correction.first_ns} ns')
+    if correction.tolerance_ns < 0:
+        return f'tolerance must not be negative, got {correction.tolerance_ns} ns'
+    return ''
 
 
 def _missing(correction: Correction, ring: FrameRing) -> Answer:
-    oldest = ring.oldest_stamp_ns(correction.camera)
+    oldest = ring.oldest_stamp_ns(correction.view)
     if oldest is None:
         return Answer(Verdict.UNKNOWN_FRAME,
-                      f"no frame of camera '{correction.camera}' has been seen yet")
+                      f"no frame of camera '{correction.view}' has been seen yet")
     last_ns = max(correction.first_ns, correction.last_ns)
     if last_ns < oldest:
         return Answer(Verdict.LATE, f'the frame is no longer held: the oldest one is from '
                       f'{oldest} ns, the correction names {last_ns} ns')
-    return Answer(Verdict.UNKNOWN_FRAME, f"camera '{correction.camera}' has no frame "
-                  + (f'between {correction.first_ns} and {correction.last_ns} ns'
-                     if correction.selector is Selector.WINDOW
-                     else f'with the stamp {correction.first_ns} ns'))
+    named = {Selector.WINDOW: f'between {correction.first_ns} and {correction.last_ns} ns',
+             Selector.NEAREST: f'within {correction.tolerance_ns or NEAREST_TOLERANCE_NS} ns of '
+             f'the stamp {correction.first_ns} ns'}
+    return Answer(Verdict.UNKNOWN_FRAME, f"camera '{correction.view}' has no frame "
+                  + named.get(correction.selector, f'with the stamp {correction.first_ns} ns'))
 
 
 _VERDICTS = {

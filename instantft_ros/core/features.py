@@ -23,6 +23,10 @@ class FeatureLayout:
         """Read the layout off a backbone's manifest."""
         return FeatureLayout(manifest.tap_sizes, len(manifest.classes))
 
+    def with_classes(self, classes: int) -> FeatureLayout:
+        """Give the same taps with another number of classes."""
+        return FeatureLayout(self.tap_sizes, classes)
+
     @property
     def dim(self) -> int:
         """D, the values of all taps together."""
@@ -53,24 +57,42 @@ class Features:
     logits: np.ndarray
 
 
+def pad_logits(logits: np.ndarray, classes: int) -> np.ndarray:
+    """
+    Give logits (..., classes) from a network's (..., C0): those it never knew get its mean.
+
+    So a class that was added later never wins by itself and needs no shift to be learned.
+    """
+    lacking = classes - logits.shape[-1]
+    if lacking <= 0:
+        return logits
+    mean = logits.mean(axis=-1, keepdims=True, dtype=np.float32)
+    return np.concatenate([logits, np.repeat(mean, lacking, axis=-1)], axis=-1)
+
+
 @dataclass(frozen=True)
 class FeatureRecord:
     """
     One frame's features as cached.
 
     codes (ceil(D / 2),) uint8: NF4, two to a byte; scales (K,) float32: one per tap;
-    logits (C,) float32: the frozen network's.
+    logits (C,) float32: the frozen network's; square_norm: ||x||^2; time_s: when the frame came,
+    in seconds of a clock that never jumps (None: its stamp is as good).
     """
 
     codes: np.ndarray
     scales: np.ndarray
     logits: np.ndarray
+    square_norm: float
+    time_s: float | None = None
 
     @staticmethod
-    def of(features: Features, layout: FeatureLayout) -> FeatureRecord:
+    def of(features: Features, layout: FeatureLayout,
+           time_s: float | None = None) -> FeatureRecord:
         """Quantize one frame; raises `FeatureError` for NaN, infinity or a wrong shape."""
         if features.logits.shape != (layout.classes,) or not np.isfinite(features.logits).all():
             raise FeatureError(f'logits must be {layout.classes} finite values, got shape '
                                f'{features.logits.shape}: {features.logits}')
         codes, scales = nf4.quantize(features.x, layout.tap_sizes)
-        return FeatureRecord(codes, scales, features.logits)
+        return FeatureRecord(codes, scales, features.logits,
+                             float(np.dot(features.x, features.x)), time_s)

@@ -2,10 +2,11 @@
 The forward cache: the features of corrected frames with their right labels.
 
 Bounded, balanced over the classes and independent of the order in which corrections arrive. When
-it is full, the largest class gives up its sample of the lowest score t / recency + G, where t is
-the frame's stamp and G Gumbel noise drawn from a hash of the frame's name. That is weighted
+it is full, each class keeps its samples of the highest scores t / recency + G, where t is the time
+at which the frame came and G Gumbel noise drawn from a hash of the frame's name. That is weighted
 reservoir sampling (Efraimidis and Spirakis 2006) with weights that grow exponentially in time: an
-unbiased reservoir for recency -> infinity, the newest samples for recency -> 0.
+unbiased reservoir for recency -> infinity, the newest samples for recency -> 0. A sample for which
+there is no room waits for as long as its frame is held in the ring of recent frames.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import numpy as np
 
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.balanced_selection import BalancedSelection
 from instantft_ros.core.errors import CacheError
-from instantft_ros.core.features import FeatureLayout, FeatureRecord
+from instantft_ros.core.features import FeatureLayout, FeatureRecord, pad_logits
 from instantft_ros.core.frame_ring import FrameId
 from instantft_ros.core.scoring import adapted_logits
 
@@ -61,14 +63,23 @@ class CacheUpdate:
 
 @dataclass
 class _Entry:
-    """The correction that stands for one frame; label and slot are None when retracted."""
+    """
+    The correction that stands for one frame.
+
+    label None: retracted. slot None: not kept. record None: the frame has left the ring.
+    """
 
     issued_ns: int
     label: int | None
-    slot: int | None
-    holdout: bool
-    score: float
-    shuffle_key: int
+    group: str
+    record: FeatureRecord | None
+    score: float = 0.0
+    slot: int | None = None
+
+    @property
+    def precedence(self) -> tuple[int, int, str]:
+        """Of two corrections of one frame the greater stands, whichever came first."""
+        return self.issued_ns, -1 if self.label is None else self.label, self.group
 
 
 class ForwardCache:
@@ -87,14 +98,19 @@ class ForwardCache:
             raise CacheError(f'capacity must be at least 1, got {capacity}')
         self.layout, self.capacity = layout, capacity
         self.holdout_share, self.recency_s = holdout_share, recency_s
-        self._entries: dict[FrameId, _Entry] = {}
-        self._clear_slots()
+        self.clear()
 
-    def _clear_slots(self) -> None:
+    def clear(self) -> None:
+        """Forget everything; a new session starts, so no accelerator mixes old and new."""
         self.session = uuid.uuid4().hex
         self.version = 0
-        self._used = np.zeros(self.capacity, bool)
+        self._entries: dict[FrameId, _Entry] = {}
+        self._selection: BalancedSelection[FrameId] = BalancedSelection(self.capacity,
+                                                                        self.layout.classes)
         self._free = list(range(self.capacity - 1, -1, -1))
+        self._used = np.zeros(self.capacity, bool)
+        self._holdout = np.zeros(self.capacity, bool)
+        self._shuffle_keys = np.zeros(self.capacity, np.uint64)
         self._slot_versions = np.zeros(self.capacity, np.int64)
         self._codes = np.zeros((self.capacity, nf4.packed_size(self.layout.dim)), np.uint8)
         self._scales = np.zeros((self.capacity, len(self.layout.tap_sizes)), np.float32)
@@ -102,16 +118,19 @@ class ForwardCache:
         self._labels = np.zeros(self.capacity, np.int64)
         self._square_norms = np.zeros(self.capacity)
 
+    def grow(self, classes: int) -> None:
+        """Make room for labels up to `classes`; a new session starts, the samples stay."""
+        self.layout = self.layout.with_classes(classes)
+        self.session = uuid.uuid4().hex
+        self.version += 1
+        self._logits = np.ascontiguousarray(pad_logits(self._logits, classes))
+        self._selection.grow(classes)
+
     def __len__(self) -> int:
         return self.capacity - len(self._free)
 
-    def clear(self) -> None:
-        """Forget everything; a new session starts, so no accelerator mixes old and new."""
-        self._entries.clear()
-        self._clear_slots()
-
     def label_of(self, frame: FrameId) -> int | None:
-        """Give the label that stands for a frame, None where there is none."""
+        """Give the label that a sample is kept with, None where there is none."""
         entry = self._entries.get(frame)
         return None if entry is None or entry.slot is None else entry.label
 
@@ -119,10 +138,10 @@ class ForwardCache:
         """Count the samples of each class, (C,) int64, holdout included."""
         return np.bincount(self._labels[self._used], minlength=self.layout.classes)
 
-    def labelled(self, camera: str, first_ns: int, last_ns: int) -> list[FrameId]:
-        """Name the labelled frames of a camera with first_ns <= stamp <= last_ns."""
+    def labelled(self, view: str, first_ns: int, last_ns: int) -> list[FrameId]:
+        """Name the kept frames of a view with first_ns <= stamp <= last_ns."""
         return [frame for frame, entry in self._entries.items()
-                if entry.slot is not None and frame.camera == camera
+                if entry.slot is not None and frame.view == view
                 and first_ns <= frame.stamp_ns <= last_ns]
 
     def add(self, frame: FrameId, record: FeatureRecord | None, label: int, issued_ns: int,
@@ -130,58 +149,70 @@ class ForwardCache:
         """
         Label a frame; of several corrections of one frame the one issued last stands.
 
-        `record` may be None only for a frame that is labelled already. Among equal `issued_ns`
-        the higher label stands, and a label stands over a retraction, so that the order of
-        arrival never matters. Raises `CacheError` for an unknown label.
+        `record` may be None only for a frame that is kept already. Among equal `issued_ns` the
+        higher label stands, a label stands over a retraction, and of equal labels that of the
+        higher group, so that the order of arrival never matters. Raises `CacheError` for an
+        unknown label.
         """
         if not 0 <= label < self.layout.classes:
             raise CacheError(f'label must be in [0, {self.layout.classes}), got {label}')
         entry = self._entries.get(frame)
-        if entry is not None:
-            standing = -1 if entry.label is None else entry.label
-            if (issued_ns, label) < (entry.issued_ns, standing):
-                return Outcome.SUPERSEDED
-            entry.issued_ns = issued_ns
-            if entry.label == label:
-                return Outcome.DUPLICATE
-            if entry.slot is not None:
-                entry.label = label
-                self._write(entry.slot, record, label)
-                return Outcome.RELABELLED
-        if record is None:
+        if record is None and (entry is None or entry.slot is None):
             raise CacheError(f'{frame} is not labelled yet, so its features are needed')
-        noise, shuffle_key, coin = _hash_of(frame, group)
-        age_s = frame.stamp_ns / 1e9
-        score = noise + (age_s / self.recency_s if math.isfinite(self.recency_s) else 0.0)
-        entry = _Entry(issued_ns, label, None, coin < self.holdout_share, score, shuffle_key)
-        self._entries[frame] = entry
-        if not self._make_room(entry):
-            del self._entries[frame]
+        new = _Entry(issued_ns, label, group or _name_of(frame), record)
+        if record is not None:
+            new.score = self._score_of(frame, record)
+        if entry is not None:
+            if new.precedence < entry.precedence:
+                return Outcome.SUPERSEDED
+            new.slot = entry.slot
+            if record is None:
+                new.record, new.score = entry.record, entry.score
+        self._entries[frame] = new
+        if entry is not None and entry.label == label:
+            if new.slot is None:
+                return Outcome.NOT_KEPT
+            self._holdout[new.slot] = self._is_holdout(new.group)
+            return Outcome.DUPLICATE
+        kept_before = new.slot is not None
+        self._selection.put(frame, label, new.score)
+        self._settle()
+        if new.slot is None:
             return Outcome.NOT_KEPT
-        entry.slot = self._free.pop()
-        self._used[entry.slot] = True
-        self._write(entry.slot, record, label)
-        return Outcome.ADDED
+        if not kept_before:
+            return Outcome.ADDED
+        self._write(frame, new)
+        return Outcome.RELABELLED
 
     def retract(self, frame: FrameId, issued_ns: int) -> Outcome:
         """Withdraw a frame's label; an older `add` that arrives later stays withdrawn."""
         entry = self._entries.get(frame)
+        new = _Entry(issued_ns, None, '', None if entry is None else entry.record)
         if entry is None:
-            noise, shuffle_key, _ = _hash_of(frame, None)
-            self._entries[frame] = _Entry(issued_ns, None, None, False, noise, shuffle_key)
-            self._forget_old_retractions()
+            self._entries[frame] = new
             return Outcome.NOT_LABELLED
-        standing = -1 if entry.label is None else entry.label
-        if (issued_ns, -1) < (entry.issued_ns, standing):
+        if new.precedence < entry.precedence:
             return Outcome.SUPERSEDED
-        entry.issued_ns = issued_ns
         if entry.label is None:
+            self._entries[frame] = new
             return Outcome.NOT_LABELLED
-        entry.label = None
-        if entry.slot is not None:
-            self._release(entry)
-        self._forget_old_retractions()
+        self._selection.discard(frame)
+        self._settle()
+        if frame in self._entries:
+            self._entries[frame] = new
         return Outcome.RETRACTED
+
+    def forget(self, frame: FrameId) -> None:
+        """Note that a frame has left the ring: what is not kept of it ends with it."""
+        entry = self._entries.get(frame)
+        if entry is None:
+            return
+        if entry.slot is None:
+            del self._entries[frame]
+            self._selection.discard(frame)
+            self._settle()
+        else:
+            entry.record = None
 
     def training_order(self) -> np.ndarray:
         """Give the slots to train on, (N,) int64, in an order shuffled once per frame name."""
@@ -227,56 +258,59 @@ class ForwardCache:
                            self._codes[slots], self._scales[slots], self._logits[slots],
                            self._labels[slots])
 
-    def _write(self, slot: int, record: FeatureRecord | None, label: int) -> None:
+    def _settle(self) -> None:
+        """Let the selection choose, and give and take slots accordingly."""
+        entering, leaving = self._selection.settle()
+        for frame in leaving:
+            entry = self._entries[frame]
+            assert entry.slot is not None
+            self.version += 1
+            self._used[entry.slot] = False
+            self._free.append(entry.slot)
+            entry.slot = None
+            if entry.record is None:  # its features were in that slot alone
+                del self._entries[frame]
+                self._selection.discard(frame)
+        for frame in entering:
+            entry = self._entries[frame]
+            entry.slot = self._free.pop()
+            self._used[entry.slot] = True
+            self._write(frame, entry)
+
+    def _write(self, frame: FrameId, entry: _Entry) -> None:
+        slot, record = entry.slot, entry.record
+        assert slot is not None and entry.label is not None
         self.version += 1
         self._slot_versions[slot] = self.version
-        self._labels[slot] = label
+        self._labels[slot] = entry.label
+        self._holdout[slot] = self._is_holdout(entry.group)
         if record is not None:
+            self._shuffle_keys[slot] = _hash_of(frame)[1]
             self._codes[slot], self._scales[slot] = record.codes, record.scales
-            self._logits[slot] = record.logits
-            x = nf4.dequantize(record.codes, record.scales, self.layout.tap_sizes)
-            self._square_norms[slot] = x @ x
+            self._logits[slot] = pad_logits(record.logits, self.layout.classes)
+            self._square_norms[slot] = record.square_norm
 
-    def _release(self, entry: _Entry) -> None:
-        assert entry.slot is not None
-        self.version += 1
-        self._used[entry.slot] = False
-        self._free.append(entry.slot)
-        entry.slot = None
+    def _score_of(self, frame: FrameId, record: FeatureRecord) -> float:
+        time_s = frame.stamp_ns / 1e9 if record.time_s is None else record.time_s
+        noise, _ = _hash_of(frame)
+        return noise + (time_s / self.recency_s if math.isfinite(self.recency_s) else 0.0)
 
-    def _make_room(self, newcomer: _Entry) -> bool:
-        """Evict one sample when full; False when the newcomer itself is the one to go."""
-        if self._free:
-            return True
-        counts = self.counts()
-        counts[newcomer.label] += 1
-        largest = int(counts.argmax())
-        members = {frame: entry for frame, entry in self._entries.items()
-                   if entry.label == largest and (entry.slot is not None or entry is newcomer)}
-        frame, entry = min(members.items(), key=lambda item: (item[1].score, item[0]))
-        if entry is newcomer:
-            return False
-        self._release(entry)
-        del self._entries[frame]
-        return True
-
-    def _forget_old_retractions(self) -> None:
-        """Remember as many retractions as samples at most, the ones issued last."""
-        retracted = [frame for frame, entry in self._entries.items() if entry.label is None]
-        if len(retracted) > self.capacity:
-            del self._entries[min(retracted, key=lambda frame: self._entries[frame].issued_ns)]
+    def _is_holdout(self, group: str) -> bool:
+        digest = hashlib.blake2b(group.encode(), digest_size=7, person=b'holdout').digest()
+        return int.from_bytes(digest, 'big') / 2.0 ** 56 < self.holdout_share
 
     def _slots(self, holdout: bool) -> np.ndarray:
-        entries = sorted((entry.shuffle_key, entry.slot) for entry in self._entries.values()
-                         if entry.slot is not None and entry.holdout == holdout)
-        return np.array([slot for _, slot in entries], np.int64)
+        slots = np.flatnonzero(self._used & (self._holdout == holdout))
+        order: np.ndarray = slots[np.argsort(self._shuffle_keys[slots])]
+        return order
 
 
-def _hash_of(frame: FrameId, group: str | None) -> tuple[float, int, float]:
-    """Give Gumbel noise and a shuffle key of the frame, and a coin in [0, 1) of its group."""
-    name = f'{frame.camera} {frame.stamp_ns}'
-    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
+def _name_of(frame: FrameId) -> str:
+    return f'{frame.view} {frame.stamp_ns}'
+
+
+def _hash_of(frame: FrameId) -> tuple[float, int]:
+    """Give Gumbel noise and a shuffle key, both from a hash of the frame's name."""
+    digest = hashlib.blake2b(_name_of(frame).encode(), digest_size=16).digest()
     uniform = (int.from_bytes(digest[:7], 'big') + 0.5) / 2.0 ** 56
-    coin = hashlib.blake2b((group or name).encode(), digest_size=7, person=b'holdout').digest()
-    return (-math.log(-math.log(uniform)), int.from_bytes(digest[8:], 'big'),
-            int.from_bytes(coin, 'big') / 2.0 ** 56)
+    return -math.log(-math.log(uniform)), int.from_bytes(digest[8:], 'big')

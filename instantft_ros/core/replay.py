@@ -18,7 +18,7 @@ import numpy as np
 from instantft_ros.core import nf4
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.errors import ImageError, ManifestError
-from instantft_ros.core.features import FeatureLayout, FeatureRecord
+from instantft_ros.core.features import FeatureLayout, FeatureRecord, pad_logits
 from instantft_ros.core.forward_cache import CacheUpdate
 
 #: Replay files hold at most so many images, and at most so many bytes.
@@ -68,6 +68,10 @@ class ReplaySet:
         return ReplaySet(per_class, np.stack([record.codes for record in records]),
                          np.stack([record.scales for record in records]),
                          np.stack([record.logits for record in records]), labels[rows])
+
+    def with_classes(self, classes: int) -> ReplaySet:
+        """Give the set for a cache with further classes, which it has no samples of."""
+        return replace(self, logits=pad_logits(self.logits, classes))
 
     def __len__(self) -> int:
         return len(self.labels)

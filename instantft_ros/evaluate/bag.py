@@ -10,10 +10,11 @@ from typing import Any
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 
+from instantft_ros.core import messages
+from instantft_ros.core.corrections import Answer
 from instantft_ros.core.errors import ImageError, SourceError
 from instantft_ros.core.frame_ring import FrameId
 from instantft_ros.core.images import ImageReader
-from instantft_ros.evaluate import messages
 from instantft_ros.evaluate.interfaces import (
     COMPRESSED,
     CORRECTION,
@@ -113,19 +114,20 @@ class BagSource:
                               f'{_why(error)}')
         try:
             if what == 'correction':
-                return Corrected(messages.correction(message, self._view(message.camera),
-                                                     time_ns), position)
+                read = messages.correction(message, self._view(message), time_ns)
+                return Unreadable(what, read.reason) if isinstance(read, Answer) \
+                    else Corrected(read, position)
             stamp_ns = messages.nanoseconds(message.header.stamp)
             if what == 'ground truth':
-                return Truth(FrameId(self._view(message.camera), stamp_ns),
+                return Truth(FrameId(self._view(message), stamp_ns),
                              messages.class_label(message))
             return Frame(FrameId(self._views[connection.topic], stamp_ns), position,
                          self._images.read(message))
         except (ImageError, SourceError) as error:
             return Unreadable(what, str(error))
 
-    def _view(self, camera: str) -> str:
-        return self.views[0] if len(self.views) == 1 else camera
+    def _view(self, message: Any) -> str:
+        return self.views[0] if len(self.views) == 1 else str(message.camera)
 
     def _choose_images(self, wanted: Sequence[str]) -> dict[str, str]:
         """Give the image topics, each with the name of its view."""

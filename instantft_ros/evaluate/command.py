@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                          help='the part of every image to classify, in pixels (default: all)')
     network.add_argument('--rank', type=_within(1, 64), default=0,
                          help="rank of the adapter, 1 to 64 (default: the node's)")
+    network.add_argument('--max-classes', type=_within(0, 4096), default=0, metavar='N',
+                         help='corrections may add classes, up to so many (default: none)')
     network.add_argument('--backend', default='cpu', choices=sorted(registry.BACKENDS),
                          help='what trains (default: %(default)s)')
     network.add_argument('--max-frames', type=_within(1, 2**31), metavar='N',
@@ -96,9 +98,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         if accelerator.notice:
             print(accelerator.notice)
         arguments.out.mkdir(parents=True, exist_ok=True)
+        pipeline = make_pipeline(
+            backbone, source.views, accelerator,
+            Settings(arguments.rank, max_classes=arguments.max_classes))
         replay = Replay(
-            make_pipeline(backbone, source.views, accelerator, Settings(arguments.rank)),
-            accelerator, training_policy(accelerator.limits),
+            pipeline, accelerator, training_policy(accelerator.limits),
             Region(*arguments.region) if arguments.region else None,
             SimulatedOperator(source.views[0], OperatorPolicy(
                 arguments.reaction_frames, arguments.frames_per_correction))
@@ -108,7 +112,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         reason = next(iter(log.rejected), 'there is none')
         raise SourceError(f'{arguments.source}: no image could be classified of {log.frames}: '
                           f'{reason}')
-    judged = judge(log)
+    judged, classes = judge(log), pipeline.classes.names
     result = {'format': 1, 'source': str(arguments.source), 'axis': source.axis,
               'network': backbone.manifest.name, 'backbone': backbone.digest,
               'backend': arguments.backend} | report.figures(log, judged, classes)

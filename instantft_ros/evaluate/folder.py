@@ -11,7 +11,7 @@ import numpy as np
 from instantft_ros.core.errors import ImageError, SourceError
 from instantft_ros.core.frame_ring import FrameId
 from instantft_ros.core.images import decode
-from instantft_ros.evaluate.source import class_id, Event, Frame, Truth, Unreadable
+from instantft_ros.evaluate.source import Event, Frame, Truth, Unreadable
 
 SUFFIXES = frozenset({'.png', '.jpg', '.jpeg'})
 LABELS = 'labels.csv'
@@ -43,7 +43,7 @@ class FolderSource:
                               f'wanted {LABELS}, or subfolders with {"/".join(sorted(SUFFIXES))} '
                               f'files named as the classes are, {list(classes)}')
         for file, label in labelled:
-            if class_id(label, classes) is None:
+            if label not in classes:
                 raise SourceError(f"{file} has the label '{label}', the classes are "
                                   f'{list(classes)}')
         self._files = sorted(labelled, key=lambda each: (each[0].name, each[0]))

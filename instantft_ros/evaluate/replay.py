@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from instantft_ros.accelerator.base import Accelerator
 from instantft_ros.adaptation.gate import GatePolicy
 from instantft_ros.core.backbone import Region
-from instantft_ros.core.corrections import Correction, Selector, Verdict
+from instantft_ros.core.corrections import Correction, frames_of, Verdict
 from instantft_ros.core.errors import AcceleratorError, FeatureError, ImageError
 from instantft_ros.core.frame_ring import FrameId
 from instantft_ros.evaluate.simulated_operator import SimulatedOperator
 from instantft_ros.evaluate.source import (
-    class_id,
-    ClassLabel,
     Corrected,
     Event,
     Frame,
@@ -118,7 +116,7 @@ class Replay:
             self._operator.saw(number, frame, seen.adapted, log.truths[frame])
 
     def _learn_truth(self, event: Truth) -> None:
-        label = self._class_id(event.label)
+        label = self._pipeline.classes.index(event.label)
         if label is None:
             self.log.unusable_truths[f'class {event.label!r} is not known'] += 1
         else:
@@ -150,23 +148,14 @@ class Replay:
 
     def _note_labels(self, correction: Correction) -> None:
         """Keep what was said of which frame, also where the cache has no room for it."""
-        label = -1 if correction.label is None else self._class_id(correction.label)
+        label = -1 if correction.label is None else self._pipeline.classes.index(correction.label)
         assert label is not None
-        for frame in self._frames_of(correction):
+        held = frames_of(correction, self._pipeline.ring, self._pipeline.cache)
+        earlier = [frame for frame in self.log.corrected if frame.view == correction.view
+                   and correction.first_ns <= frame.stamp_ns <= correction.last_ns]
+        for frame in {*held, *earlier}:
             said = (correction.issued_ns, label)
             self.log.corrected[frame] = max(said, self.log.corrected.get(frame, said))
-
-    def _frames_of(self, correction: Correction) -> set[FrameId]:
-        ring, view = self._pipeline.ring, correction.camera
-        if correction.selector is Selector.LATEST:
-            latest = ring.latest(view)
-            return set() if latest is None else {latest}
-        first_ns, last_ns = correction.first_ns, correction.last_ns
-        if correction.selector is Selector.STAMP:
-            last_ns = first_ns
-        earlier = {frame for frame in self.log.corrected
-                   if frame.camera == view and first_ns <= frame.stamp_ns <= last_ns}
-        return earlier | set(ring.window(view, first_ns, last_ns))
 
     def _train(self, position: float) -> None:
         log, pipeline = self.log, self._pipeline
@@ -186,6 +175,3 @@ class Replay:
             log.swaps_at.append(position)
         else:
             log.refused[decision.reason] += 1
-
-    def _class_id(self, label: ClassLabel) -> int | None:
-        return class_id(label, self._pipeline.class_names)

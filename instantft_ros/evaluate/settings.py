@@ -8,6 +8,7 @@ from instantft_ros.accelerator.base import Accelerator, Limits
 from instantft_ros.adaptation.versions import VersionHistory
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone
+from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameRing
 from instantft_ros.core.replay import ReplaySet
@@ -25,6 +26,7 @@ class Settings:
     holdout_share: float = 0.1
     recency_s: float = 300.0
     replay_per_class: int = 8
+    max_classes: int = 0
 
 
 #: The node's default rank.
@@ -42,7 +44,8 @@ def make_pipeline(backbone: Backbone, views: tuple[str, ...], accelerator: Accel
         ForwardCache(backbone.layout, min(settings.cache_capacity, limits.samples - len(replay)),
                      settings.holdout_share, settings.recency_s),
         VersionHistory(Adapter.initial(backbone.layout, backbone.digest, rank, settings.seed)),
-        backbone.manifest.classes, replay)
+        ClassList(backbone.manifest.classes, backbone.layout.classes, settings.max_classes),
+        replay)
 
 
 def training_policy(limits: Limits) -> TrainingPolicy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -68,10 +68,3 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close the files."""
-
-
-def class_id(label: ClassLabel, classes: Sequence[str]) -> int | None:
-    """Give a class's number; None when the network has no such class."""
-    if isinstance(label, str):
-        return classes.index(label) if label in classes else None
-    return label if 0 <= label < len(classes) else None

@@ -2,12 +2,17 @@ import numpy as np
 import pytest
 
 from instantft_ros.core.corrections import apply_correction, Correction, Selector, Verdict
+from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 
 LAYOUT = FeatureLayout((4,), 3)
-CLASSES = ('cup', 'plate', 'fork')
+CLASSES = ClassList(('cup', 'plate', 'fork'), 3)
+
+
+def no_new_class(name: str) -> int:
+    raise AssertionError(f'{name} must not become a class')
 
 
 class Desk:
@@ -20,13 +25,18 @@ class Desk:
 
     def see(self, second: float) -> None:
         features = Features(np.full(4, second, np.float32), np.zeros(3, np.float32))
-        self.ring.put(FrameId('left', int(second * 1e9)), FeatureRecord.of(features, LAYOUT))
+        gone = self.ring.put(FrameId('left', int(second * 1e9)),
+                             FeatureRecord.of(features, LAYOUT))
+        if gone is not None:
+            self.cache.forget(gone)
 
     def say(self, label: str | int | None = 'cup', selector: Selector = Selector.STAMP,
-            camera: str = 'left', first_s: float = 0, last_s: float = 0, issued: int = 1):
+            camera: str = 'left', first_s: float = 0, last_s: float = 0, issued: int = 1,
+            tolerance_s: float = 0):
         return apply_correction(
-            Correction(camera, selector, label, issued, int(first_s * 1e9), int(last_s * 1e9)),
-            self.ring, self.cache, CLASSES)
+            Correction(camera, selector, label, issued, int(first_s * 1e9), int(last_s * 1e9),
+                       int(tolerance_s * 1e9)),
+            self.ring, self.cache, CLASSES, no_new_class)
 
 
 def test_by_stamp():
@@ -54,6 +64,15 @@ def test_window():
     assert (answer.verdict, answer.frames) == (Verdict.ACCEPTED, 2)
 
 
+def test_nearest():
+    desk = Desk()
+    assert desk.say('cup', Selector.NEAREST, first_s=2.95).verdict is Verdict.ACCEPTED
+    assert desk.say('fork', Selector.NEAREST, first_s=3.6, tolerance_s=0.5).frames == 1
+    labels = {second: desk.cache.label_of(FrameId('left', second * 1_000_000_000))
+              for second in (1, 2, 3, 4)}
+    assert labels == {1: None, 2: None, 3: 0, 4: 2}
+
+
 @pytest.mark.parametrize(('correction', 'verdict', 'words'), [
     ({'camera': 'right', 'first_s': 3}, Verdict.UNKNOWN_CAMERA, "'right' is not known"),
     ({'label': 'spoon', 'first_s': 3}, Verdict.UNKNOWN_CLASS, "'spoon' is not known"),
@@ -64,6 +83,10 @@ def test_window():
     ({'first_s': 99}, Verdict.UNKNOWN_FRAME, 'has no frame'),
     ({'selector': Selector.WINDOW, 'first_s': 3, 'last_s': 2}, Verdict.MALFORMED, 'before'),
     ({'selector': Selector.WINDOW, 'first_s': 0, 'last_s': 0.5}, Verdict.LATE, 'no longer'),
+    ({'selector': Selector.NEAREST, 'first_s': 3.5, 'tolerance_s': 0.4}, Verdict.UNKNOWN_FRAME,
+     'within 400000000 ns'),
+    ({'selector': Selector.NEAREST, 'first_s': 3, 'tolerance_s': -1}, Verdict.MALFORMED,
+     'negative'),
     ({'label': None, 'first_s': 3}, Verdict.NOT_LABELLED, 'nothing to retract'),
 ])
 def test_refusals_say_why(correction, verdict, words):

@@ -67,15 +67,19 @@ class Recording:
         """Say what frame `index` really shows, so many frames after it."""
         values = {'header': self.header(index + after), 'id': '', 'operator_id': '',
                   'camera': 'camera', 'operation': 0, 'selector': 0, 'stamp': self.stamp(index),
-                  'stamp_end': self.stamp(index), 'class_name': '',
+                  'stamp_end': self.stamp(index), 'region': '',
+                  'tolerance': self.types['builtin_interfaces/msg/Duration'](0, 0),
+                  'class_name': '',
                   'class_id': self.belt.label(index)} | changes
         return Recorded(self.corrections, interfaces.CORRECTION, self.time_ns(index + after),
                         self.types[interfaces.CORRECTION](**values))
 
     def truth(self, index: int, camera: str = 'camera') -> Recorded:
         return Recorded(self.truths, self.truth_type, self.time_ns(index),
-                        self.types[self.truth_type](self.header(index), camera,
-                                                    self.belt.label(index), '', index + 1))
+                        self.types[self.truth_type](
+                            header=self.header(index), camera=camera,
+                            class_id=self.belt.label(index), class_name='',
+                            object_id=index + 1))
 
     def write(self, path: Path, recorded: list[Recorded],
               storage: str = 'sqlite3') -> Path:
