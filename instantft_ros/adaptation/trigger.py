@@ -26,11 +26,11 @@ class Trigger:
         self._first_s = 0.0
         self._started_s = float('-inf')
 
-    def corrected(self, now_s: float) -> None:
-        """Note one correction that changed the cache."""
+    def corrected(self, now_s: float, count: int = 1) -> None:
+        """Note corrections that changed the cache."""
         if self.pending == 0:
             self._first_s = now_s
-        self.pending += 1
+        self.pending += count
 
     def due(self, policy: TriggerPolicy, now_s: float) -> bool:
         """Tell whether to start now."""

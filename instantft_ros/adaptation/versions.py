@@ -50,10 +50,12 @@ class VersionHistory:
         """
         Make the adapter of an earlier version current again, under a new number.
 
-        Where it has fewer than `classes` outputs it gets them. Raises `AdapterError` when that version is not held.
+        Where it has fewer than `classes` outputs it gets them. Raises `AdapterError` when that
+        version is not held.
         """
         earlier = self._initial if number == 0 else self._kept.get(number)
         if earlier is None:
             held = [0, *self._kept]
             raise AdapterError(f'version {number} is not held, held are {held}')
-        return self.adopt(earlier.adapter.with_classes(classes), earlier.number, earlier.cache_version)
+        return self.adopt(earlier.adapter.with_classes(classes), earlier.number,
+                          earlier.cache_version)

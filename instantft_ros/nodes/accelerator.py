@@ -23,7 +23,8 @@ from instantft_ros.core.errors import (
     InstantFTError,
     JobError,
 )
-from instantft_ros.nodes import conversions
+from instantft_ros.msg import AcceleratorInfo
+from instantft_ros.nodes import conversions, qos
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import parameter, Parameters
 
@@ -70,6 +71,8 @@ class AcceleratorNode(ManagedNode):
         if settings.fallback not in ('none', backend.name):
             backend = WithFallback(backend, registry.create(settings.fallback))
         self._backend = backend
+        self._info = self.create_lifecycle_publisher(AcceleratorInfo, 'accelerator_info',
+                                                     qos.status())
         if backend.notice:
             self.get_logger().warning(backend.notice)
         self.get_logger().info(f"backend '{backend.name}' is ready, fallback: "
@@ -81,6 +84,10 @@ class AcceleratorNode(ManagedNode):
             self, FineTune, 'fine_tune', self._execute, goal_callback=self._on_goal,
             cancel_callback=lambda goal: CancelResponse.ACCEPT,
             callback_group=ReentrantCallbackGroup(), result_timeout=RESULT_KEPT_S)
+        assert self._backend is not None
+        fallback = self._settings.value.fallback
+        self._info.publish(conversions.accelerator_info(
+            self._backend, '' if fallback in ('none', self._backend.name) else fallback))
 
     def deactivate(self) -> None:
         """Withdraw the action; a training that is under way stops after its epoch."""
@@ -94,6 +101,7 @@ class AcceleratorNode(ManagedNode):
             with self._busy:
                 self._backend.close()
             self._backend = None
+            self.destroy_lifecycle_publisher(self._info)
 
     def _on_goal(self, goal: FineTune.Goal) -> GoalResponse:
         return GoalResponse.REJECT if self._busy.locked() else GoalResponse.ACCEPT

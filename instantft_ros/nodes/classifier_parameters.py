@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from instantft_ros.accelerator.job import OPTIMIZERS
+from instantft_ros.adaptation.label_requests import MEASURES
 from instantft_ros.nodes.parameters import parameter
 
 
@@ -15,10 +16,13 @@ class ClassifierParameters:
     autostart: bool = parameter(True, 'configure and activate without a lifecycle manager')
     manifest: str = parameter('', 'manifest file of the frozen network; empty: the LeNet-5 for '
                               'Fashion-MNIST that ships with the package')
-    class_names: tuple[str, ...] = parameter(('',), "names to use instead of the manifest's, as "
-                                             "many as it has classes; ['']: the manifest's")
-    cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has its '
-                                         'parameters <name>.topic and <name>.region')
+    class_names: tuple[str, ...] = parameter(('',), "names to use instead of the manifest's: as "
+                                             'many as it has classes, then those that operators '
+                                             "added; ['']: the manifest's")
+    max_classes: int = parameter(0, 'operators may add classes until there are so many; 0: none, '
+                                 'an unknown class is refused', low=0, high=4096)
+    cameras: tuple[str, ...] = parameter(('camera',), 'names of the cameras; each has parameters '
+                                         'of its own, see below')
     image_reliability: str = parameter('auto', 'reliability asked of image publishers; auto: '
                                        'what they offer, looked up again as they come and go',
                                        choices=('auto', 'best_effort', 'reliable'))
@@ -64,14 +68,27 @@ class ClassifierParameters:
                                       high=1e6, live=True)
     deadline_s: float = parameter(5.0, 'time for the accelerator to answer, seconds', low=0.01,
                                   high=3600.0, live=True)
-    retry_s: float = parameter(2.0, 'pause after a fine-tuning that failed, seconds', low=0.0,
-                               high=3600.0, live=True)
+    retry_s: float = parameter(2.0, 'pause after a fine-tuning that failed, seconds; doubled with '
+                               'each further failure, up to 60 s', low=0.0, high=3600.0, live=True)
+    max_retries: int = parameter(5, 'failures in a row after which nothing is tried until a new '
+                                 'correction comes or the accelerator comes back', low=1,
+                                 high=1_000_000, live=True)
     loss_tolerance: float = parameter(0.1, 'rise of the loss on the cached samples with which a '
                                       'new adapter may still go live, nats', low=0.0, high=100.0,
                                       live=True)
     accuracy_tolerance: float = parameter(0.1, 'fall of the holdout accuracy with which a new '
                                           'adapter may still go live', low=0.0, high=1.0,
                                           live=True)
+
+    label_request_measure: str = parameter('margin', 'how uncertainty is measured: 1 - (best - '
+                                           'second best score), entropy of the scores, or how '
+                                           "far they are from the frozen network's",
+                                           choices=MEASURES, live=True)
+    label_request_threshold: float = parameter(0.5, 'no label is asked for below this '
+                                               'uncertainty', low=0.0, high=1.0, live=True)
+    label_requests_per_minute: float = parameter(6.0, 'labels asked for, at most, each for the '
+                                                 'least certain frame since the last; 0: none',
+                                                 low=0.0, high=6000.0, live=True)
 
     state_directory: str = parameter('', 'folder for adapter files; empty: none are written')
     save_versions: bool = parameter(False, 'write every adapter that goes live to '
@@ -80,9 +97,19 @@ class ClassifierParameters:
 
 @dataclass(frozen=True)
 class CameraParameters:
-    """The parameters of one camera, named <camera>.topic and <camera>.region."""
+    """The parameters of one camera, named <camera>.topic and so on."""
 
     topic: str = parameter('image_raw', 'topic of its images; one that ends in /compressed '
                            'carries CompressedImage')
     region: tuple[int, ...] = parameter((0, 0, 0, 0), 'the part of the image to classify: x, y, '
                                         'width, height in pixels; all 0: the whole image')
+    regions: tuple[str, ...] = parameter(('',), 'names of several parts, each classified, '
+                                         "corrected and cached on its own; ['']: only the one of "
+                                         '<camera>.region')
+
+
+@dataclass(frozen=True)
+class RegionParameters:
+    """The parameters of one named region, named <camera>.<region>.region."""
+
+    region: tuple[int, ...] = parameter((0, 0, 0, 0), 'x, y, width, height in pixels')

@@ -7,19 +7,17 @@ from array import array
 from builtin_interfaces.msg import Time
 import numpy as np
 
+from instantft_ros.accelerator.base import Accelerator, Limits
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
 from instantft_ros.action import FineTune
-from instantft_ros.core import corrections, nf4
+from instantft_ros.core import corrections, messages, nf4
+from instantft_ros.core import views as view_names
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.corrections import Answer, Verdict
 from instantft_ros.core.errors import AdapterError, CacheError, JobError
 from instantft_ros.core.features import FeatureLayout
 from instantft_ros.core.forward_cache import CacheUpdate
-from instantft_ros.msg import Correction, CorrectionAck
-
-_SELECTORS = {Correction.STAMP: corrections.Selector.STAMP,
-              Correction.LATEST: corrections.Selector.LATEST,
-              Correction.WINDOW: corrections.Selector.WINDOW}
+from instantft_ros.msg import AcceleratorInfo, Correction, CorrectionAck
 
 _ACK_VERDICTS = {
     Verdict.ACCEPTED: CorrectionAck.ACCEPTED,
@@ -32,12 +30,9 @@ _ACK_VERDICTS = {
     Verdict.NOT_LABELLED: CorrectionAck.NOT_LABELLED,
     Verdict.NOT_KEPT: CorrectionAck.NOT_KEPT,
     Verdict.MALFORMED: CorrectionAck.MALFORMED,
+    Verdict.UNKNOWN_REGION: CorrectionAck.UNKNOWN_REGION,
+    Verdict.OVERLOADED: CorrectionAck.OVERLOADED,
 }
-
-
-def nanoseconds(stamp: Time) -> int:
-    """Give a stamp in nanoseconds."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def stamp(time_ns: int) -> Time:
@@ -45,39 +40,52 @@ def stamp(time_ns: int) -> Time:
     return Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
 
 
-def correction(message: Correction, cameras: tuple[str, ...],
+def correction(message: Correction, views: tuple[str, ...],
                now_ns: int) -> corrections.Correction | Answer:
-    """Read a correction, or answer what is malformed in it."""
-    selector = _SELECTORS.get(message.selector)
-    if selector is None:
-        return Answer(Verdict.MALFORMED, f'selector must be one of {sorted(_SELECTORS)}, got '
-                      f'{message.selector}')
-    if message.operation not in (Correction.ADD, Correction.RETRACT):
-        return Answer(Verdict.MALFORMED, f'operation must be {Correction.ADD} (add) or '
-                      f'{Correction.RETRACT} (retract), got {message.operation}')
-    camera = message.camera
+    """Read a correction, or answer what is malformed in it or which view it cannot mean."""
+    camera, cameras = message.camera, view_names.cameras_of(views)
     if not camera:
         if len(cameras) != 1:
             return Answer(Verdict.UNKNOWN_CAMERA, 'camera may be empty only where there is one, '
-                          f'the cameras are {list(cameras)}')
+                          f'the cameras are {cameras}')
         camera = cameras[0]
-    label: str | int | None = None
-    if message.operation == Correction.ADD:
-        label = message.class_name or int(message.class_id)
-    return corrections.Correction(
-        camera, selector, label, nanoseconds(message.header.stamp) or now_ns,
-        nanoseconds(message.stamp), nanoseconds(message.stamp_end))
+    regions = [region for each, region in map(view_names.split, views) if each == camera]
+    if not regions:
+        return Answer(Verdict.UNKNOWN_CAMERA, f"camera '{camera}' is not known, the cameras are "
+                      f'{cameras}')
+    region = message.region or (regions[0] if len(regions) == 1 else '')
+    if region not in regions:
+        return Answer(Verdict.UNKNOWN_REGION, f"camera '{camera}' has no region '{region}', its "
+                      f'regions are {regions}')
+    return messages.correction(message, view_names.view_name(camera, region), now_ns)
 
 
 def acknowledgement(message: Correction, answer: Answer, cache_version: int,
                     now_ns: int) -> CorrectionAck:
     """Write the answer to a correction."""
     ack = CorrectionAck(correction_id=message.id, operator_id=message.operator_id,
-                        camera=message.camera, accepted=answer.satisfied,
+                        camera=message.camera, region=message.region, accepted=answer.satisfied,
                         verdict=_ACK_VERDICTS[answer.verdict], reason=answer.reason,
                         frames=answer.frames, cache_version=cache_version)
     ack.header.stamp = stamp(now_ns)
     return ack
+
+
+def accelerator_info(backend: Accelerator, fallback: str) -> AcceleratorInfo:
+    """Write what an accelerator can do."""
+    limits = backend.limits
+    return AcceleratorInfo(
+        backend=backend.name, fallback=fallback, max_samples=limits.samples,
+        max_features=limits.dim, max_taps=limits.taps, max_classes=limits.classes,
+        max_rank=limits.rank, optimizers=list(limits.optimizers),
+        batch_sizes=array('I', limits.batch_sizes or ()))
+
+
+def limits(message: AcceleratorInfo) -> Limits:
+    """Read what an accelerator can do."""
+    return Limits(message.max_samples, message.max_features, message.max_taps,
+                  message.max_classes, message.max_rank, tuple(message.batch_sizes) or None,
+                  tuple(message.optimizers))
 
 
 def goal(job: FineTuneJob) -> FineTune.Goal:

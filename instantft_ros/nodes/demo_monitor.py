@@ -12,10 +12,11 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 
+from instantft_ros.core import messages
 from instantft_ros.demo import report
 from instantft_ros.demo.world_parameters import WorldParameters
 from instantft_ros.msg import Correction, CorrectionAck, Label, Prediction, Status
-from instantft_ros.nodes import conversions, qos
+from instantft_ros.nodes import qos
 from instantft_ros.nodes.parameters import parameter, Parameters
 
 #: Silence after the last frame that is waited for before the summary is made, seconds.
@@ -89,7 +90,7 @@ class DemoMonitor(Node):
         return (stamp_ns - (self._start_ns or stamp_ns)) / 1e9
 
     def _on_label(self, label: Label) -> None:
-        stamp_ns = conversions.nanoseconds(label.header.stamp)
+        stamp_ns = messages.nanoseconds(label.header.stamp)
         if self._start_ns is None:
             self._start_ns = stamp_ns
         self.log.frames_published += 1
@@ -99,7 +100,7 @@ class DemoMonitor(Node):
         now_s = self._last_s = time.monotonic()
         if self._start_ns is None:
             return
-        elapsed_s = self._elapsed_s(conversions.nanoseconds(prediction.header.stamp))
+        elapsed_s = self._elapsed_s(messages.nanoseconds(prediction.header.stamp))
         index = round(elapsed_s * self.world.rate_hz)
         before = self.log.seen[-1].version if self.log.seen else 0
         if prediction.adapter_version != before:
@@ -115,7 +116,7 @@ class DemoMonitor(Node):
     def _on_correction(self, correction: Correction) -> None:
         self._sent_s[correction.id] = time.monotonic()
         self.log.corrections_s.append(
-            self._elapsed_s(conversions.nanoseconds(correction.header.stamp)))
+            self._elapsed_s(messages.nanoseconds(correction.header.stamp)))
 
     def _on_ack(self, ack: CorrectionAck) -> None:
         sent_s = self._sent_s.pop(ack.correction_id, None)

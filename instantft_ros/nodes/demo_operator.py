@@ -8,6 +8,7 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.time import Time
 
+from instantft_ros.core import messages
 from instantft_ros.demo.world_parameters import WorldParameters
 from instantft_ros.msg import Correction, CorrectionAck, Label, Prediction
 from instantft_ros.nodes import conversions, qos
@@ -56,7 +57,7 @@ class DemoOperator(Node):
         self.create_timer(0.01, self._send_due)
 
     def _on_label(self, label: Label) -> None:
-        stamp_ns = conversions.nanoseconds(label.header.stamp)
+        stamp_ns = messages.nanoseconds(label.header.stamp)
         if self._start_ns is None:
             self._start_ns = stamp_ns
         self._objects[stamp_ns] = label.object_id
@@ -64,7 +65,7 @@ class DemoOperator(Node):
         garment.last_ns = stamp_ns
 
     def _on_prediction(self, prediction: Prediction) -> None:
-        stamp_ns = conversions.nanoseconds(prediction.header.stamp)
+        stamp_ns = messages.nanoseconds(prediction.header.stamp)
         object_id = self._objects.pop(stamp_ns, None)
         if object_id is None or self._start_ns is None:
             return

@@ -2,44 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from visualization_msgs.msg import Marker
 
+from instantft_ros.core.backbone import Region
 from instantft_ros.msg import Status
 
 _GREEN, _AMBER, _WHITE, _GREY = (80, 200, 80), (40, 160, 240), (255, 255, 255), (70, 70, 70)
+_DARK = (20, 20, 20)
 
 #: Below this confidence the frame is drawn in amber instead of green.
 UNSURE = 0.6
 
 
-def annotate(image: np.ndarray, region: tuple[int, int, int, int], class_name: str,
-             confidence: float, version: int, training: bool) -> np.ndarray:
-    """
-    Draw region, class, confidence bar and adapter version on a copy.
+@dataclass(frozen=True)
+class Seen:
+    """One prediction to draw: its place (None: the whole image), class and confidence."""
 
-    image: (H, W) mono or (H, W, 3) BGR; region: x, y, width, height in pixels. Returns
-    (H, W, 3) BGR. Sizes follow the image's height.
+    region: Region | None
+    name: str
+    class_name: str
+    confidence: float
+
+
+def annotate(image: np.ndarray, seen: list[Seen], note: str) -> np.ndarray:
+    """
+    Draw regions, classes, confidence bars and a note on a copy.
+
+    image: (H, W) mono or (H, W, 3) BGR; note: drawn at the bottom right. One prediction is
+    written at the bottom left, several each into their own region. Returns (H, W, 3) BGR. Sizes
+    follow the image's height.
     """
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
     height, width = canvas.shape[:2]
     scale = max(height / 480.0, 0.3)
-    line = max(1, round(2 * scale))
-    colour = _GREEN if confidence >= UNSURE else _AMBER
-    x, y, w, h = region
-    cv2.rectangle(canvas, (x, y), (x + w - 1, y + h - 1), colour, line)
     band = round(44 * scale)
     canvas[height - band:] //= 4
-    text = f'{class_name} {confidence:.0%}'
-    _text(canvas, text, (round(10 * scale), height - round(16 * scale)), 0.8 * scale, colour)
-    note = f'adapter {version}' + (', training' if training else '')
-    size, _ = cv2.getTextSize(note, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, line)
+    for each in seen:
+        colour = _GREEN if each.confidence >= UNSURE else _AMBER
+        region = each.region or Region(0, 0, width, height)
+        cv2.rectangle(canvas, (region.x, region.y),
+                      (region.x + region.width - 1, region.y + region.height - 1), colour,
+                      max(1, round(2 * scale)))
+        text = f'{each.class_name} {each.confidence:.0%}'
+        if len(seen) == 1:
+            at = round(10 * scale), height - round(16 * scale)
+            _bar(canvas, Region(0, 0, width, height), round(6 * scale), each.confidence, colour)
+        else:
+            text = f'{each.name}: {text}'
+            at = region.x + round(6 * scale), region.y + round(26 * scale)
+            _bar(canvas, region, round(5 * scale), each.confidence, colour)
+        _text(canvas, text, at, 0.8 * scale, colour)
+    size, _ = cv2.getTextSize(note, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale,
+                              max(1, round(1.2 * scale)))
     _text(canvas, note, (width - size[0] - round(10 * scale), height - round(16 * scale)),
           0.6 * scale, _WHITE)
-    bar = round(6 * scale)
-    canvas[height - bar:] = _GREY
-    canvas[height - bar:, :round(width * float(np.clip(confidence, 0, 1)))] = colour
     return canvas
 
 
@@ -58,7 +78,18 @@ def status_marker(status: Status) -> Marker:
     return marker
 
 
+def _bar(canvas: np.ndarray, region: Region, height: int, confidence: float,
+         colour: tuple[int, int, int]) -> None:
+    """Draw a confidence bar at the bottom of a region."""
+    bottom = region.y + region.height
+    full = round(region.width * float(np.clip(confidence, 0, 1)))
+    canvas[bottom - height:bottom, region.x:region.x + region.width] = _GREY
+    canvas[bottom - height:bottom, region.x:region.x + full] = colour
+
+
 def _text(canvas: np.ndarray, text: str, at: tuple[int, int], scale: float,
           colour: tuple[int, int, int]) -> None:
-    cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour,
-                max(1, round(2 * scale)), cv2.LINE_AA)
+    """Write with a dark edge, so that it can be read on any image."""
+    line = max(1, round(2 * scale))
+    for ink, width in ((_DARK, line + 2), (colour, line)):
+        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, width, cv2.LINE_AA)

@@ -21,6 +21,11 @@ def corrections() -> QoSProfile:
     return QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 
 
+def incoming_corrections() -> QoSProfile:
+    """On the classifier's side room for a second of them at 10,000 a second."""
+    return QoSProfile(depth=10_000, reliability=ReliabilityPolicy.RELIABLE)
+
+
 def status() -> QoSProfile:
     """Give late joiners the last state at once."""
     return QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,

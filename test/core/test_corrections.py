@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from instantft_ros.core.corrections import apply_correction, Correction, Selector, Verdict
 from instantft_ros.core.class_list import ClassList
+from instantft_ros.core.corrections import apply_correction, Correction, Selector, Verdict
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing

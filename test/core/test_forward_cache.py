@@ -41,7 +41,7 @@ def sequence(cache: ForwardCache) -> list[list[tuple[bytes, int]]]:
 def test_added_samples_come_back():
     cache = ForwardCache(LAYOUT, 10)
     assert cache.add(frame(1), record(1), 2, issued_ns=5) is Outcome.ADDED
-    x, logits, labels = cache.samples(cache.training_order())
+    _x, logits, labels = cache.samples(cache.training_order())
     assert labels.tolist() == [2]
     np.testing.assert_array_equal(logits[0], record(1).logits)
     assert cache.mean_square_norm(cache.training_order()) == record(1).square_norm

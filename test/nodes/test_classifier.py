@@ -281,7 +281,6 @@ def test_without_autostart_it_waits(robot):
 @pytest.mark.parametrize(('parameters', 'words'), [
     ({'manifest': '/nonexistent/manifest.json'}, 'cannot read the manifest'),
     ({'class_names': ['a', 'b']}, 'class_names must have 10 names'),
-    ({'camera.region': [1, 2, 3]}, 'camera.region must be'),
     ({'initial_adapter': '/nonexistent.npz'}, 'cannot read /nonexistent.npz'),
 ])
 def test_wrong_configuration_says_what_is_wrong(robot, parameters, words):
@@ -293,6 +292,11 @@ def test_wrong_configuration_says_what_is_wrong(robot, parameters, words):
 @pytest.mark.parametrize(('node', 'parameters', 'words'), [
     ('classifier', {'image_reliability': 'sometimes'}, "got 'sometimes'"),
     ('classifier', {'cache_capacity': 0}, 'cache_capacity'),
+    ('classifier', {'camera.region': [1, 2, 3]}, 'camera.region must be'),
+    ('classifier', {'cameras': ['front', 'front']}, 'cameras must differ'),
+    ('classifier', {'cameras': ['front/left']}, 'cameras must be names'),
+    ('classifier', {'camera.regions': ['left'], 'camera.region': [1, 1, 5, 5]},
+     'without named regions'),
     ('accelerator', {'backend': 'abacus'}, "got 'abacus'"),
 ])
 def test_impossible_parameters_end_the_node_with_one_clear_line(robot, node, parameters, words):

@@ -9,7 +9,11 @@ import yaml
 
 from instantft_ros.demo.world_parameters import WorldParameters
 from instantft_ros.nodes.accelerator import AcceleratorParameters
-from instantft_ros.nodes.classifier_parameters import CameraParameters, ClassifierParameters
+from instantft_ros.nodes.classifier_parameters import (
+    CameraParameters,
+    ClassifierParameters,
+    RegionParameters,
+)
 from instantft_ros.nodes.demo_camera import DemoCameraParameters
 from instantft_ros.nodes.demo_monitor import MonitorParameters
 from instantft_ros.nodes.demo_operator import OperatorParameters
@@ -18,7 +22,8 @@ from instantft_ros.nodes.parameters import spec_of
 ROOT = Path(__file__).parents[2]
 
 PAGES = {
-    'doc/classifier.md': {'': ClassifierParameters, '<camera>.': CameraParameters},
+    'doc/classifier.md': {'': ClassifierParameters, '<camera>.': CameraParameters,
+                          '<camera>.<region>.': RegionParameters},
     'doc/accelerator.md': {'': AcceleratorParameters},
     'doc/demo.md': {'world.': WorldParameters, 'demo_camera: ': DemoCameraParameters,
                     'demo_operator: ': OperatorParameters,
