@@ -89,7 +89,7 @@ class ClassifierNode(ManagedNode):
 
         publisher = self.create_lifecycle_publisher
         self._predictions = publisher(Prediction, 'predictions', qos.predictions())
-        self._acks = publisher(CorrectionAck, 'correction_acks', qos.corrections())
+        self._acks = publisher(CorrectionAck, 'correction_acks', qos.acknowledgements())
         self._label_requests = publisher(LabelRequest, 'label_requests', qos.predictions())
         self._statuses = publisher(Status, 'status', qos.status())
         self._markers = publisher(Marker, 'status_marker', qos.status())
@@ -149,6 +149,8 @@ class ClassifierNode(ManagedNode):
                           self._markers, self._diagnostics,
                           *(camera.annotated for camera in self._cameras.values())):
             self.destroy_lifecycle_publisher(publisher)
+        del self._pipeline
+        gc.collect()  # what was frozen while the node was active is old: nothing else looks there
 
     # images -> predictions
 

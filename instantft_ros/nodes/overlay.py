@@ -39,23 +39,25 @@ def annotate(image: np.ndarray, seen: list[Seen], note: str) -> np.ndarray:
     canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image.copy()
     height, width = canvas.shape[:2]
     scale = max(height / 480.0, 0.3)
-    band = round(44 * scale)
-    canvas[height - band:] //= 4
-    for each in seen:
-        colour = _GREEN if each.confidence >= UNSURE else _AMBER
-        region = each.region or Region(0, 0, width, height)
+    colours = [_GREEN if each.confidence >= UNSURE else _AMBER for each in seen]
+    regions = [each.region or Region(0, 0, width, height) for each in seen]
+    for region, colour in zip(regions, colours):
         cv2.rectangle(canvas, (region.x, region.y),
                       (region.x + region.width - 1, region.y + region.height - 1), colour,
                       max(1, round(2 * scale)))
+    band = round(44 * scale)
+    canvas[height - band:] //= 4
+    for each, region, colour in zip(seen, regions, colours):
         text = f'{each.class_name} {each.confidence:.0%}'
         if len(seen) == 1:
             at = round(10 * scale), height - round(16 * scale)
             _bar(canvas, Region(0, 0, width, height), round(6 * scale), each.confidence, colour)
         else:
-            text = f'{each.name}: {text}'
-            at = region.x + round(6 * scale), region.y + round(26 * scale)
+            at = region.x + round(6 * scale), region.y + round(22 * scale)
+            _text(canvas, each.name, at, 0.6 * scale, _WHITE)
+            at = at[0], at[1] + round(24 * scale)
             _bar(canvas, region, round(5 * scale), each.confidence, colour)
-        _text(canvas, text, at, 0.8 * scale, colour)
+        _text(canvas, text, at, 0.7 * scale, colour)
     size, _ = cv2.getTextSize(note, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale,
                               max(1, round(1.2 * scale)))
     _text(canvas, note, (width - size[0] - round(10 * scale), height - round(16 * scale)),

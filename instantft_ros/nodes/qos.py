@@ -17,8 +17,13 @@ def predictions() -> QoSProfile:
 
 
 def corrections() -> QoSProfile:
-    """Corrections and their acknowledgements: none may be lost."""
+    """Corrections: none may be lost."""
     return QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def acknowledgements() -> QoSProfile:
+    """As many as corrections that may wait: a reader that falls behind still gets each."""
+    return QoSProfile(depth=20_000, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def incoming_corrections() -> QoSProfile:
