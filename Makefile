@@ -2,12 +2,13 @@
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
 # make bench  the benchmark, about an hour, resumable    make bench-quick   in under 5 minutes
+# make flood  four cameras and 10,000 corrections a second, for a minute
 # make test-aarch64   the core's tests on AArch64, emulated (Debian or Ubuntu)
 # make build  set up the environment and build            (make clean: throw both away)
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: bench bench-quick demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
+.PHONY: bench bench-quick flood demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -47,6 +48,9 @@ bench: hw-model
 
 bench-quick: hw-model
 	scripts/in_env python -m benchmark.run --quick
+
+flood: build
+	scripts/in_env python -m benchmark.flood
 
 build:
 	@$(PYTHON) scripts/bootstrap.py

@@ -19,7 +19,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 #: So many corrections wait at most; those that come beyond it are dropped and counted.
-CAPACITY = 20_000
+CAPACITY = 10_000
 
 #: Of those that the middleware holds so many are taken in one turn, at most.
 TAKEN_AT_ONCE = 500

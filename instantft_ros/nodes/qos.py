@@ -23,7 +23,7 @@ def corrections() -> QoSProfile:
 
 def acknowledgements() -> QoSProfile:
     """As many as corrections that may wait: a reader that falls behind still gets each."""
-    return QoSProfile(depth=20_000, reliability=ReliabilityPolicy.RELIABLE)
+    return QoSProfile(depth=10_000, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def incoming_corrections() -> QoSProfile:
