@@ -11,6 +11,8 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 
 from instantft_ros.action import FineTune
+from instantft_ros.msg import AcceleratorInfo, CorrectionAck
+from instantft_ros.nodes import qos
 
 
 class FakeAccelerator:
@@ -48,6 +50,8 @@ class FakeAccelerator:
         return CancelResponse.ACCEPT
 
     def close(self) -> None:
+        if self.released.is_set():
+            return
         self.released.set()
         self._executor.shutdown()
         self._thread.join(5.0)
@@ -201,3 +205,38 @@ def test_garbage_never_goes_live(robot, fake, answer, counter, words):
     assert words in robot.status.last_event
     assert still_predicts_with_the_start_adapter(robot)
     assert robot.status.trainings == 0
+
+
+def test_attempts_end_until_something_new_happens_and_it_comes_back(robot, fake):
+    failing = fake(lambda goal: FineTune.Result(status=FineTune.Result.FAILED, message='broken'))
+    robot.start_classifier(retry_s=0.02, max_retries=3)
+    robot.show(1)
+    robot.show(2)
+    assert robot.correct(1).accepted
+    robot.wait(lambda: robot.status.trainings_failed == 3)
+    robot.wait(lambda: 'failures in a row' in robot.status.last_event)
+    robot.wait(lambda: warned(robot, '3 failures in a row'))
+    robot.spin(1.0)
+    assert robot.status.trainings_failed == 3, 'it goes on trying'
+    assert robot.correct(2).accepted  # a new correction is worth one more attempt
+    robot.wait(lambda: robot.status.trainings_failed == 4)
+    robot.spin(1.0)
+    assert robot.status.trainings_failed == 4
+    failing.close()
+    robot.wait(lambda: not robot.status.accelerator_ready)
+    robot.start_accelerator()
+    robot.wait(lambda: robot.status.adapter_version == 1)
+    assert robot.status.corrections_pending == 0
+
+
+def test_what_is_beyond_the_accelerator_is_said_before_any_training(robot):
+    robot.start_classifier(max_classes=20)
+    info = robot.node.create_publisher(AcceleratorInfo, 'accelerator_info', qos.status())
+    info.publish(AcceleratorInfo(
+        backend='tiny', max_samples=1 << 20, max_features=1 << 20, max_taps=16, max_classes=10,
+        max_rank=4, optimizers=['sgd', 'adam'], batch_sizes=array('I')))
+    robot.wait(lambda: warned(robot, "backend 'tiny' can do rank up to 4, asked are 16"))
+    robot.show(1)
+    refused = robot.correct(1, class_name='bottle')
+    assert refused.verdict == CorrectionAck.UNKNOWN_CLASS
+    assert 'the accelerator can do no more than 10' in refused.reason
