@@ -35,6 +35,12 @@ def check_size(data: bytes) -> None:
 def _png_size(data: bytes) -> tuple[int, int] | None:
     if len(data) < 24 or data[12:16] != b'IHDR':
         return None
+    at = len(PNG_SIGNATURE)
+    while at < len(data):  # OpenCV takes memory for what a chunk claims before it reads it
+        claimed = int.from_bytes(data[at:at + 4], 'big')
+        at += 12 + claimed  # length, type, content, checksum
+        if at > len(data):
+            return None
     return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
 
 

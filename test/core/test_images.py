@@ -1,6 +1,7 @@
 """Every encoding, with padded rows, through our own conversion and through cv_bridge."""
 
 from array import array
+import resource
 
 import cv2
 from hypothesis import given, settings
@@ -171,6 +172,18 @@ def test_compressed_sixteen_bits_become_their_high_bytes(reader):
     _, data = cv2.imencode('.png', smooth().astype(np.uint16) * 256 + 17)
     got = reader.read(CompressedImage(format='png', data=array('B', data.tobytes())))
     np.testing.assert_allclose(got.astype(int), smooth(), atol=1)
+
+
+@pytest.mark.parametrize('claimed', [2**28, 2**31 - 1, 2**32 - 1])
+def test_a_png_chunk_may_not_claim_what_is_not_there(claimed):
+    """OpenCV takes that much memory before it finds out (found by the fuzzer)."""
+    data = bytearray(cv2.imencode('.png', smooth())[1].tobytes())
+    at = data.index(b'IDAT') - 4
+    data[at:at + 4] = claimed.to_bytes(4, 'big')
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match='broken'):
+        ImageReader(None).read(CompressedImage(format='png', data=array('B', bytes(data))))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 100_000
 
 
 SIZES = st.integers(0, 40) | st.integers(0, 2**32 - 1)
