@@ -1,8 +1,8 @@
 """
 Fuzz the decoders of images and files, guided by coverage (atheris, libFuzzer).
 
-Whatever comes in, a decoder either gives something of the right kind or refuses it with an error of
-this package that has a reason. Anything else is a finding: another exception, a crash, more than
+Whatever comes in, a decoder either gives something of the right kind or refuses it with an error
+of this package that has a reason. Anything else is a finding: another exception, a crash, more than
 RSS_LIMIT_MB of memory, more than INPUT_LIMIT_S for one input. Each finding's input is kept in
 out/fuzz/, and the run ends with exit code 1.
 
@@ -107,7 +107,8 @@ def targets() -> dict[str, Target]:
         'replay': Target(through_a_file(lambda path: replay.read_images(path, 10)),
                          (errors.ManifestError,), replay_files),
         # does not belong to a run: the test of this fuzzer looks for the fault in it
-        'planted': Target(atheris.instrument_func(_planted), (errors.ImageError,), lambda: [b'seed']),
+        'planted': Target(atheris.instrument_func(_planted), (errors.ImageError,),
+                          lambda: [b'seed']),
     }
 
 

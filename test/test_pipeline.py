@@ -67,6 +67,17 @@ def test_corrections_are_learned():
     assert pipeline.versions.current.number == 2
 
 
+def test_what_left_the_ring_unlabelled_is_forgotten():
+    belt = Belt(seed=3, drift=Drift(), dwell=1)
+    pipeline = make_pipeline()
+    pipeline.ring = FrameRing(['camera'], 3)
+    for index in range(8):
+        accuracy(pipeline, belt, range(index, index + 1))
+        pipeline.correct(Correction('camera', Selector.STAMP, None if index % 2 else 1, 1, index))
+    assert len(pipeline.cache._entries) == 4 + 2, 'four labelled, two retractions still held'
+    assert sum(entry.record is not None for entry in pipeline.cache._entries.values()) == 3
+
+
 def test_without_corrections_there_is_no_job():
     assert make_pipeline().job(TrainingPolicy(), 0) is None
 
