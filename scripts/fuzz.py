@@ -2,9 +2,9 @@
 Fuzz the decoders of images and files, guided by coverage (atheris, libFuzzer).
 
 Whatever comes in, a decoder either gives something of the right kind or refuses it with an error
-of this package that has a reason. Anything else is a finding: another exception, a crash, more than
-RSS_LIMIT_MB of memory, more than INPUT_LIMIT_S for one input. Each finding's input is kept in
-out/fuzz/, and the run ends with exit code 1.
+of this package that has a reason. Anything else is a finding: another exception, a crash, more
+than RSS_LIMIT_MB of memory, more than INPUT_LIMIT_S for one input. Each finding's input is kept
+in out/fuzz/, and the run ends with exit code 1.
 
     make fuzz                           ten minutes, all targets
     scripts/in_fuzz_env python scripts/fuzz.py --target adapter --seconds 60
