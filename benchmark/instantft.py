@@ -81,7 +81,7 @@ def _train(variant: Variant, start: Adapter, x: np.ndarray, logits: np.ndarray,
                                        logits, labels))
     order = np.random.default_rng(seed).permutation(count)
     norm = float(np.square(x).sum(axis=1).mean())
-    order = replay.fill_up(order, labels[order], count)
+    order = replay.mix_in(order, count)
     schedule = variant.policy.schedule(len(order), norm)
     if variant.bits:
         replayed = nf4.dequantize(replay.codes, replay.scales, layout.tap_sizes)

@@ -6,12 +6,15 @@ No ROS here; the classifier node feeds this with messages and sends the jobs to 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
-from instantft_ros.adaptation.gate import Decision, GatePolicy, judge
+from instantft_ros.adaptation.gate import Decision, GatePolicy, Guard, judge
+from instantft_ros.adaptation.paired import Paired
+from instantft_ros.adaptation.quarantine import Suspects
 from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone, Region
@@ -31,6 +34,9 @@ WARM_LIMITS = (1.9, 3.9)
 #: Relative learning rates that suit each optimizer.
 RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.35}
 
+#: Guard samples of each class: images from before the drift that nothing is trained on.
+GUARD_PER_CLASS = 8
+
 #: Samples that a fine-tuning visits, and its fewest and most epochs.
 VISITS, EPOCHS = 10_240, (10, 60)
 
@@ -43,7 +49,8 @@ class TrainingPolicy:
     rate is relative to the features: the first step is rate / mean(||x||^2) over the cached
     samples for SGD and momentum, rate / sqrt(mean(||x||^2)) for Adam, whose steps do not grow
     with the gradient. So one value fits networks whose features differ in size; 0: `RATES`.
-    epochs 0: as many as make `VISITS` samples, within `EPOCHS` (doc/method.md).
+    epochs 0: as many as make `VISITS` samples, within `EPOCHS` (doc/method.md). Suspect samples
+    are set aside when they are more than `quarantine_share` of all (adaptation/quarantine.py).
     """
 
     optimizer: str = 'adam'
@@ -51,6 +58,7 @@ class TrainingPolicy:
     batch_size: int = 20
     rate: float = 0.0
     warm_start: bool = False
+    quarantine_share: float = 0.1
 
     def schedule(self, samples: int, mean_square_norm: float) -> Schedule:
         """Give the schedule for so many samples of this mean ||x||^2."""
@@ -81,9 +89,12 @@ class Pipeline:
     versions: VersionHistory
     classes: ClassList
     replay: ReplaySet
+    guard: ReplaySet
     initial: Adapter = field(init=False)
+    suspects: Suspects = field(init=False)
 
     def __post_init__(self) -> None:
+        self.suspects = Suspects(self.cache.capacity)
         self.initial = self.versions.current.adapter
         self.initial.check_backbone(self.backbone.layout.with_classes(len(self.classes)),
                                     self.backbone.digest)
@@ -124,35 +135,65 @@ class Pipeline:
 
     def _fit_classes(self) -> None:
         self.replay = self.replay.with_classes(len(self.classes))
+        self.guard = self.guard.with_classes(len(self.classes))
         if self.cache.layout.classes < len(self.classes):
             self.cache.grow(len(self.classes))
 
     def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
         """Ask for a fine-tuning; None when there is no sample to train on."""
+        self.suspects.look(self.cache)
         order = self.cache.training_order()
+        order = order[~self.quarantined(order, policy.quarantine_share)]
         if len(order) == 0:
             return None
         start = self.versions.current.adapter if policy.warm_start else self.initial
         if np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]:
             start = self.initial
         norm = self.cache.mean_square_norm(order)
-        order = self.replay.fill_up(order, self.cache.labels(order), self.cache.capacity)
+        order = self.replay.mix_in(order, self.cache.capacity)
         return FineTuneJob(self.replay.extend(self.cache.update_since(accelerator_version)), start,
                            order, policy.schedule(len(order), norm))
+
+    def quarantined(self, slots: np.ndarray, share: float) -> np.ndarray:
+        """Tell which slots (N,) are set aside: the suspects, when they are more than a share."""
+        suspects = self.suspects.among(self.cache, slots)
+        return suspects if suspects.sum() > share * len(slots) else np.zeros(len(slots), bool)
+
+    def judge(self, adapter: Adapter, trained: np.ndarray, gate: GatePolicy) -> Decision:
+        """
+        Judge an adapter against the one in use; it need not fit this network.
+
+        trained (N,) int64: the slots that it was trained on and that still hold the same.
+        """
+        try:
+            adapter.check_backbone(self.cache.layout, self.backbone.digest)
+        except AdapterError as error:
+            return Decision(False, str(error))
+        held_out = self.cache.holdout_order()
+        held_out = held_out[~self.suspects.among(self.cache, held_out)]
+        return judge(adapter, self.versions.current.adapter, self.cache, trained, held_out, gate,
+                     Guard(self.guard, self.initial))
+
+    def trained_on(self, job: FineTuneJob) -> np.ndarray:
+        """Give the slots (N,) of a job that still hold what it trained on."""
+        return self.cache.unchanged(job.order, job.update.version)
 
     def adopt(self, result: FineTuneResult, job: FineTuneJob, parent: int,
               gate: GatePolicy) -> tuple[Decision, AdapterVersion]:
         """Judge a trained adapter and, when it is accepted, swap it in."""
         adapter = result.adapter.with_classes(len(self.classes))  # one may have come meanwhile
-        try:
-            adapter.check_backbone(self.cache.layout, self.backbone.digest)
-        except AdapterError as error:
-            return Decision(False, str(error)), self.versions.current
-        decision = judge(adapter, self.versions.current.adapter, self.cache,
-                         self.cache.unchanged(job.order, job.update.version), gate)
+        decision = self.judge(adapter, self.trained_on(job), gate)
         if decision.accepted:
             self.versions.adopt(adapter, parent, job.update.version)
         return decision, self.versions.current
+
+    def compare(self, adapter: Adapter, other: Adapter, frames: Sequence[FrameId]) -> Paired:
+        """Compare two adapters on corrected frames, as far as they are kept."""
+        slots = self.cache.slots_of(frames)
+        labels = self.cache.labels(slots)
+        right, other_right = (self.cache.adapted_logits(each, slots).argmax(axis=1) == labels
+                              for each in (adapter, other))
+        return Paired.of(right, other_right)
 
 
 def softmax(z: np.ndarray) -> np.ndarray:

@@ -21,13 +21,14 @@ from instantft_ros.pipeline import Pipeline, TrainingPolicy
 
 BACKBONE = Backbone(DEFAULT_MANIFEST)
 REPLAY = ReplaySet.load(BACKBONE, 8)
+GUARD = ReplaySet.load(BACKBONE, 8, skip=8)
 
 
 def make_pipeline(**cache: object) -> Pipeline:
     return Pipeline(BACKBONE, FrameRing(['camera'], 1000),
                     ForwardCache(BACKBONE.layout, 512, **cache),
                     VersionHistory(Adapter.initial(BACKBONE.layout, BACKBONE.digest)),
-                    ClassList(BACKBONE.manifest.classes, 10, most=12), REPLAY)
+                    ClassList(BACKBONE.manifest.classes, 10, most=12), REPLAY, GUARD)
 
 
 def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
@@ -103,6 +104,17 @@ def test_few_samples_are_visited_more_often():
     assert policy.schedule(7, 1.0).batch_size == 7
 
 
+def train_is_refused_by_the_guard(pipeline: Pipeline, belt: Belt, learn: range) -> bool:
+    """Corrections of one class alone, and no replay: what was known is lost, and that shows."""
+    accuracy(pipeline, belt, learn)
+    for index in [index for index in learn if belt.label(index) == 4]:
+        pipeline.correct(Correction('camera', Selector.STAMP, 4, issued_ns=1, first_ns=index))
+    job = pipeline.job(TrainingPolicy(), 0)
+    assert job is not None
+    decision, version = pipeline.adopt(CpuBackend().fine_tune(job), job, 0, GatePolicy())
+    return 'guard' in decision.reason and version.number == 0
+
+
 def test_corrections_of_one_class_leave_the_others_alone():
     upright = Belt(seed=3, drift=Drift(start_s=1e9, end_s=1e9), dwell=1)
     learn, test = range(250), range(300, 450)
@@ -110,6 +122,9 @@ def test_corrections_of_one_class_leave_the_others_alone():
     for name, replay in (('replay', REPLAY), ('none', ReplaySet.empty(BACKBONE.layout))):
         pipeline = make_pipeline()
         pipeline.replay = replay
+        if name == 'none':
+            assert train_is_refused_by_the_guard(pipeline, upright, learn)
+            pipeline.guard = ReplaySet.empty(BACKBONE.layout)
         before = accuracy(pipeline, upright, test)
         accuracy(pipeline, upright, learn)
         for index in [index for index in learn if upright.label(index) == 4]:
@@ -226,7 +241,7 @@ def test_adapter_of_another_network_is_refused_at_the_start():
     with pytest.raises(AdapterError, match='backbone'):
         Pipeline(BACKBONE, FrameRing(['camera'], 1), ForwardCache(BACKBONE.layout, 1),
                  VersionHistory(Adapter.initial(BACKBONE.layout, 'ab' * 32)),
-                 ClassList(BACKBONE.manifest.classes, 10), REPLAY)
+                 ClassList(BACKBONE.manifest.classes, 10), REPLAY, GUARD)
 
 
 def test_frames_of_the_belt_depend_on_seed_and_number_alone():

@@ -11,6 +11,7 @@ there is no room waits for as long as its frame is held in the ring of recent fr
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 import hashlib
@@ -98,12 +99,13 @@ class ForwardCache:
             raise CacheError(f'capacity must be at least 1, got {capacity}')
         self.layout, self.capacity = layout, capacity
         self.holdout_share, self.recency_s = holdout_share, recency_s
+        self.version = -1
         self.clear()
 
     def clear(self) -> None:
         """Forget everything; a new session starts, so no accelerator mixes old and new."""
         self.session = uuid.uuid4().hex
-        self.version = 0
+        self.version += 1
         self._entries: dict[FrameId, _Entry] = {}
         self._selection: BalancedSelection[FrameId] = BalancedSelection(self.capacity,
                                                                         self.layout.classes)
@@ -232,6 +234,36 @@ class ForwardCache:
         """Give dequantized x (N, D), frozen logits (N, C) and labels (N,) of some slots."""
         x = nf4.dequantize(self._codes[slots], self._scales[slots], self.layout.tap_sizes)
         return x, self._logits[slots], self._labels[slots]
+
+    def last_taps(self, slots: np.ndarray, count: int) -> np.ndarray:
+        """Give dequantized values (N, ...) of the last `count` taps of some slots."""
+        sizes = self.layout.tap_sizes[-count:]
+        start = self.layout.dim - sum(sizes)
+        codes = nf4.unpack(self._codes[slots, start // 2:], self.layout.dim - start // 2 * 2)
+        x: np.ndarray = (nf4.CODEBOOK[codes[:, start % 2:]]
+                         * np.repeat(self._scales[slots, -count:], sizes, axis=1))
+        return x
+
+    def frozen_predictions(self, slots: np.ndarray) -> np.ndarray:
+        """Give the class (N,) that the frozen network sees in some slots."""
+        predicted: np.ndarray = self._logits[slots].argmax(axis=1)
+        return predicted
+
+    def written_at(self, slots: np.ndarray) -> np.ndarray:
+        """Give the cache version (N,) at which some slots were last written."""
+        versions: np.ndarray = self._slot_versions[slots]
+        return versions
+
+    def frames_in(self, slots: np.ndarray) -> list[FrameId]:
+        """Name the frames of some slots, in no order."""
+        wanted = set(slots.tolist())
+        return [frame for frame, entry in self._entries.items() if entry.slot in wanted]
+
+    def slots_of(self, frames: Iterable[FrameId]) -> np.ndarray:
+        """Give the slots of those frames that are kept, (N,) int64."""
+        entries = (self._entries.get(frame) for frame in frames)
+        return np.array([entry.slot for entry in entries
+                         if entry is not None and entry.slot is not None], np.int64)
 
     def labels(self, slots: np.ndarray) -> np.ndarray:
         """Give the labels (N,) int64 of some slots."""

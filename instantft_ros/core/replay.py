@@ -1,11 +1,10 @@
 """
-Replay samples: a few images from before the drift, for the classes that nobody has corrected yet.
+Replay samples: a few images of each class from before the drift (rehearsal, Robins 1995).
 
-Corrections of one class alone would teach the adapter that everything is this class. So a class
-with fewer corrected samples than `per_class` is filled up with replay samples (rehearsal, Robins
-1995), and a class that has enough of its own uses none: on a full cache they cost nothing
-(doc/method.md). They ship with the network, as images, so that any network can compute its own
-features of them.
+They are trained on with the corrections, always: corrections of one class alone would teach that
+everything is this class, corrections of mistakes alone that nothing is what it seems, and what the
+network knew before the drift would be forgotten (doc/method.md has the figures). They ship with
+the network, as images, so that any network can compute its own features of them.
 """
 
 from __future__ import annotations
@@ -16,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from instantft_ros.core import nf4
+from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.errors import ImageError, ManifestError
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, pad_logits
 from instantft_ros.core.forward_cache import CacheUpdate
+from instantft_ros.core.scoring import adapted_logits
 
 #: Replay files hold at most so many images, and at most so many bytes.
 MAX_IMAGES, MAX_FILE_BYTES = 10_000, 64 << 20
@@ -30,9 +31,8 @@ _GOLDEN = (5 ** 0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class ReplaySet:
-    """Features of R replay samples, as in `CacheUpdate`; at most `per_class` of each class."""
+    """Features of R samples, as in `CacheUpdate`."""
 
-    per_class: int
     codes: np.ndarray
     scales: np.ndarray
     logits: np.ndarray
@@ -41,22 +41,23 @@ class ReplaySet:
     @staticmethod
     def empty(layout: FeatureLayout) -> ReplaySet:
         """Give a set without samples."""
-        return ReplaySet(0, np.zeros((0, nf4.packed_size(layout.dim)), np.uint8),
+        return ReplaySet(np.zeros((0, nf4.packed_size(layout.dim)), np.uint8),
                          np.zeros((0, len(layout.tap_sizes)), np.float32),
                          np.zeros((0, layout.classes), np.float32), np.zeros(0, np.int64))
 
     @staticmethod
-    def load(backbone: Backbone, per_class: int) -> ReplaySet:
+    def load(backbone: Backbone, per_class: int, skip: int = 0) -> ReplaySet:
         """
         Run the network on the replay images that its manifest names, the first of each class.
 
-        Without such a file, or with `per_class` 0, the set is empty. Raises `ManifestError` for a
+        skip: leave out so many of each class, which another set has. Without such a file, or with
+        `per_class` 0, the set is empty. Raises `ManifestError` for a
         file that is no such set.
         """
         if backbone.replay_file is None or per_class == 0:
             return ReplaySet.empty(backbone.layout)
         images, labels = read_images(backbone.replay_file, backbone.layout.classes)
-        rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[:per_class]
+        rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[skip:skip + per_class]
                                        for label in range(backbone.layout.classes)]))
         try:
             records = [FeatureRecord.of(backbone.features(backbone.preprocess(images[row])),
@@ -65,13 +66,22 @@ class ReplaySet:
             raise ManifestError(f'{backbone.replay_file}: {error}') from error
         if not records:
             return ReplaySet.empty(backbone.layout)
-        return ReplaySet(per_class, np.stack([record.codes for record in records]),
+        return ReplaySet(np.stack([record.codes for record in records]),
                          np.stack([record.scales for record in records]),
                          np.stack([record.logits for record in records]), labels[rows])
 
     def with_classes(self, classes: int) -> ReplaySet:
         """Give the set for a cache with further classes, which it has no samples of."""
         return replace(self, logits=pad_logits(self.logits, classes))
+
+    def right(self, adapter: Adapter) -> np.ndarray:
+        """Tell which samples (R,) an adapter has right."""
+        if len(self) == 0:
+            return np.zeros(0, bool)
+        z = adapted_logits(adapter, self.codes, self.scales, self.logits,
+                           np.arange(len(self)))
+        right: np.ndarray = z.argmax(axis=1) == self.labels
+        return right
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -93,20 +103,11 @@ class ReplaySet:
             logits=np.concatenate([update.logits, self.logits]),
             labels=np.concatenate([update.labels, self.labels]))
 
-    def fill_up(self, order: np.ndarray, labels: np.ndarray, capacity: int) -> np.ndarray:
-        """
-        Mix replay slots into an order of corrected ones, (N,) int64 with their labels (N,).
-
-        Each class gets as many as it lacks to `per_class`, spread evenly over the order.
-        """
-        corrected = np.bincount(labels, minlength=int(self.labels.max(initial=-1)) + 1)
-        rows: list[int] = []
-        for label in np.unique(self.labels):
-            lacking = max(self.per_class - int(corrected[label]), 0)
-            rows += np.flatnonzero(self.labels == label)[:lacking].tolist()
+    def mix_in(self, order: np.ndarray, capacity: int) -> np.ndarray:
+        """Spread the slots of all samples evenly among those of corrected ones, (N,) int64."""
         places = np.concatenate([(np.arange(len(order)) + 0.5) / max(len(order), 1),
-                                 (np.arange(len(rows)) + 1) * _GOLDEN % 1.0])
-        slots = np.concatenate([order, capacity + np.array(rows, np.int64)])
+                                 (np.arange(len(self)) + 1) * _GOLDEN % 1.0])
+        slots = np.concatenate([order, capacity + np.arange(len(self), dtype=np.int64)])
         mixed: np.ndarray = slots[np.argsort(places, kind='stable')]
         return mixed
 

@@ -12,7 +12,7 @@ from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameRing
 from instantft_ros.core.replay import ReplaySet
-from instantft_ros.pipeline import Pipeline, TrainingPolicy
+from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, TrainingPolicy
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def make_pipeline(backbone: Backbone, views: tuple[str, ...], accelerator: Accel
                      settings.holdout_share, settings.recency_s),
         VersionHistory(Adapter.initial(backbone.layout, backbone.digest, rank, settings.seed)),
         ClassList(backbone.manifest.classes, backbone.layout.classes, settings.max_classes),
-        replay)
+        replay, ReplaySet.load(backbone, GUARD_PER_CLASS, skip=settings.replay_per_class))
 
 
 def training_policy(limits: Limits) -> TrainingPolicy:

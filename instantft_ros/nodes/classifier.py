@@ -77,7 +77,9 @@ class ClassifierNode(ManagedNode):
             ForwardCache(backbone.layout, p.cache_capacity, p.holdout_share, p.recency_s),
             VersionHistory(initial.with_classes(len(classes)),
                            last_number=last_saved(p.state_directory)),
-            classes, ReplaySet.load(backbone, p.replay_per_class))
+            classes, ReplaySet.load(backbone, p.replay_per_class),
+            ReplaySet.load(backbone, flow.GUARD_PER_CLASS if p.replay_per_class else 0,
+                           skip=p.replay_per_class))
         self._reader = images.ImageReader(images.cv_bridge())
         self._requests: LabelRequests[tuple[FrameId, LabelRequest]] = LabelRequests()
         self._corrected = 0

@@ -2,13 +2,18 @@ import numpy as np
 import pytest
 
 from instantft_ros.adaptation import gate
-from instantft_ros.adaptation.gate import Decision, GatePolicy
+from instantft_ros.adaptation.gate import Decision, GatePolicy, Guard
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId
+from instantft_ros.core.replay import ReplaySet
 
 LAYOUT = FeatureLayout((2,), 2)
+
+
+#: No guard sample at all.
+NO_GUARD = Guard(ReplaySet.empty(LAYOUT), Adapter.initial(LAYOUT, 'ab' * 32))
 
 
 def cache(samples: int, holdout_share: float = 0.5) -> ForwardCache:
@@ -28,7 +33,8 @@ def adapter(gain: float) -> Adapter:
 
 def judge(candidate: Adapter, current: Adapter, cache: ForwardCache,
           policy: GatePolicy) -> Decision:
-    return gate.judge(candidate, current, cache, cache.training_order(), policy)
+    return gate.judge(candidate, current, cache, cache.training_order(), cache.holdout_order(),
+                      policy, NO_GUARD)
 
 
 def test_better_is_accepted_with_its_figures():
@@ -89,5 +95,63 @@ def test_what_came_after_the_training_is_not_held_against_it():
     made.add(FrameId('left', 0), None, 1, 2)  # and one that it knew otherwise
     known = made.unchanged(order, version)
     assert len(known) == 9
-    assert gate.judge(adapter(9.0), adapter(0.1), made, known, GatePolicy()).accepted
+    assert gate.judge(adapter(9.0), adapter(0.1), made, known, made.holdout_order(),
+                      GatePolicy(), NO_GUARD).accepted
     assert not judge(adapter(9.0), adapter(0.1), made, GatePolicy()).accepted
+
+
+def guard(samples: int, first: Adapter) -> Guard:
+    """Samples from before the drift: class c lies at the unit vector c here too."""
+    labels = np.arange(samples) % 2
+    records = [FeatureRecord.of(Features(np.eye(2, dtype=np.float32)[label],
+                                         np.zeros(2, np.float32)), LAYOUT) for label in labels]
+    return Guard(ReplaySet(np.stack([each.codes for each in records]),
+                           np.stack([each.scales for each in records]),
+                           np.zeros((samples, 2), np.float32), labels), first)
+
+
+def judge_guarded(candidate: Adapter, current: Adapter, guard: Guard) -> Decision:
+    lenient = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=1.0, guard_tolerance=0.2)
+    made = cache(20, 0.0)
+    return gate.judge(candidate, current, made, made.training_order(), made.holdout_order(),
+                      lenient, guard)
+
+
+def test_what_was_known_before_the_drift_may_not_be_lost():
+    decision = judge_guarded(adapter(-1.0), adapter(1.0), guard(80, adapter(1.0)))
+    assert not decision.accepted and 'guard samples' in decision.reason
+    assert decision.guard_accuracy == 0.0
+    assert judge_guarded(adapter(2.0), adapter(1.0), guard(80, adapter(1.0))).accepted
+
+
+def test_nor_in_a_chain_of_steps_that_are_each_tolerated():
+    """The one in use is no better any more: the first adapter still is."""
+    assert not judge_guarded(adapter(-1.0), adapter(-0.5), guard(80, adapter(1.0))).accepted
+
+
+def test_a_tiny_guard_set_alone_does_not_refuse():
+    assert judge_guarded(adapter(-1.0), adapter(1.0), guard(4, adapter(1.0))).accepted
+
+
+def test_one_class_that_is_lost_is_refused_though_the_mean_hardly_falls():
+    """Ten classes; the candidate loses one of them, a tenth of the holdout."""
+    layout = FeatureLayout((10,), 10)
+    eye = np.eye(10, dtype=np.float32)
+    made = ForwardCache(layout, 600, holdout_share=0.5)
+    for number in range(500):
+        made.add(FrameId('left', number),
+                 FeatureRecord.of(Features(eye[number % 10], np.zeros(10, np.float32)), layout),
+                 number % 10, 1)
+    good = Adapter(layout, eye, eye[:, None], 'ab' * 32)
+    swapped = eye.copy()
+    swapped[[3, 4]] = swapped[3]  # class 3's outputs answer for class 4 as well
+    bad = Adapter(layout, eye, 2 * swapped[:, None], 'ab' * 32)
+    bad.b.setflags(write=True)
+    bad.b[4] = 0.0
+    policy = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.2)
+    empty = Guard(ReplaySet.empty(layout), good)
+    decision = gate.judge(bad, good, made, made.training_order(), made.holdout_order(), policy,
+                          empty)
+    assert not decision.accepted and 'class 4' in decision.reason
+    assert decision.holdout_by_class[4] == 0.0 and decision.holdout_by_class[3] == 1.0
+    assert decision.holdout_accuracy > 0.85
