@@ -41,6 +41,26 @@ class AcceleratorError(InstantFTError, RuntimeError):
     """An accelerator is not there, failed, or answered with something unusable."""
 
 
+class StateError(InstantFTError, OSError):
+    """A state directory cannot be used, or something in it cannot be read or written."""
+
+
+class LockedError(StateError):
+    """Another process uses the state directory."""
+
+
+class AuditError(InstantFTError, ValueError):
+    """A line of the audit log does not follow from the one before it, or was changed."""
+
+
+class VersionError(InstantFTError, ValueError):
+    """A version is not there, or what was asked of it is not possible."""
+
+
+class DamagedVersionError(VersionError):
+    """The files of a version are not what was written."""
+
+
 class ParameterError(InstantFTError, ValueError):
     """A node was started with a parameter of the wrong type or out of its bounds."""
 
