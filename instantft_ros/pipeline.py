@@ -81,7 +81,12 @@ class Prediction:
 
 @dataclass
 class Pipeline:
-    """One backbone, its views, its forward cache and the versions of its adapter."""
+    """
+    One backbone, its views, its forward cache and the versions of its adapter.
+
+    replay, guard: images from before the drift, to train on and to judge by. initial: the first
+    adapter, which trainings start from.
+    """
 
     backbone: Backbone
     ring: FrameRing
@@ -95,7 +100,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.cache.capacity)
-        self.initial = self.versions.current.adapter
+        self.initial = self.versions.first.adapter
         self.initial.check_backbone(self.backbone.layout.with_classes(len(self.classes)),
                                     self.backbone.digest)
         self._fit_classes()
@@ -159,11 +164,13 @@ class Pipeline:
         suspects = self.suspects.among(self.cache, slots)
         return suspects if suspects.sum() > share * len(slots) else np.zeros(len(slots), bool)
 
-    def judge(self, adapter: Adapter, trained: np.ndarray, gate: GatePolicy) -> Decision:
+    def judge(self, adapter: Adapter, trained: np.ndarray, gate: GatePolicy,
+              foreign: bool = False) -> Decision:
         """
         Judge an adapter against the one in use; it need not fit this network.
 
-        trained (N,) int64: the slots that it was trained on and that still hold the same.
+        trained (N,) int64: the slots that it was trained on and that still hold the same; of a
+        foreign one, which knew none of them, any labelled ones, or none at all.
         """
         try:
             adapter.check_backbone(self.cache.layout, self.backbone.digest)
@@ -172,7 +179,7 @@ class Pipeline:
         held_out = self.cache.holdout_order()
         held_out = held_out[~self.suspects.among(self.cache, held_out)]
         return judge(adapter, self.versions.current.adapter, self.cache, trained, held_out, gate,
-                     Guard(self.guard, self.initial))
+                     Guard(self.guard, self.initial), samples_needed=not foreign)
 
     def trained_on(self, job: FineTuneJob) -> np.ndarray:
         """Give the slots (N,) of a job that still hold what it trained on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -61,25 +62,28 @@ class Decision:
 
 
 def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np.ndarray,
-          held_out: np.ndarray, policy: GatePolicy, guard: Guard) -> Decision:
+          held_out: np.ndarray, policy: GatePolicy, guard: Guard,
+          samples_needed: bool = True) -> Decision:
     """
     Compare a candidate with the adapter in use on trained, on held-out and on guard samples.
 
     trained, held_out (N,) int64: slots that the candidate was trained on and that still hold the
     same, and slots that nothing was trained on. A correction that came later says nothing about
-    the training; the next one takes it up.
+    the training; the next one takes it up. samples_needed: False lets an adapter pass that was
+    trained elsewhere, on the guard samples alone where there are no others.
     """
     trained, held_out = trained[:SAMPLES], held_out[:SAMPLES]
     before, right_before = _score(current, cache, trained, held_out)
     loss, right = _score(candidate, cache, trained, held_out)
     guard_after = guard.samples.right(candidate)
-    figures = {'loss': loss, 'holdout_accuracy': _mean(right),
+    figures: dict[str, Any] = {'loss': loss, 'holdout_accuracy': _mean(right),
                'guard_accuracy': _mean(guard_after),
                'holdout_by_class': _by_class(right, cache.labels(held_out),
                                              cache.layout.classes)}
-    if np.isnan(before):
+    if np.isnan(before) and (samples_needed or len(guard_after) == 0):
         return Decision(False, 'no sample is left to judge by', **figures)
-    if not loss <= before + policy.loss_tolerance:  # NaN, from weights out of all bounds, too
+    # NaN, from weights out of all bounds, is no fall either
+    if len(trained) and not loss <= before + policy.loss_tolerance:
         return Decision(False, f'the loss on the cached samples rose from {before:.3f} to '
                         f'{loss:.3f}, {policy.loss_tolerance:.3f} more are tolerated', **figures)
     held = Paired.of(right_before, right)

@@ -65,4 +65,5 @@ def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray) -> np.nd
 
 def _embedding(cache: ForwardCache, slots: np.ndarray) -> np.ndarray:
     x = cache.last_taps(slots, TAPS)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+    return x

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import AdapterError
@@ -24,27 +26,36 @@ class VersionHistory:
     """
     Numbers adapters and holds the last `keep` of them, and always version 0.
 
-    Version 0 is the adapter that the node started with; numbers go on after `last_number`.
+    Version 0 is the first adapter. `next_number` gives numbers that no version ever had.
     `current` is replaced as a whole: who reads it once has exactly one version.
     """
 
-    def __init__(self, initial: Adapter, keep: int = 32, last_number: int = 0) -> None:
-        self.current = AdapterVersion(0, 0, 0, initial, initial.digest())
-        self._initial = self.current
+    def __init__(self, initial: Adapter, keep: int = 32,
+                 next_number: Callable[[], int] | None = None) -> None:
+        self.first = self.current = AdapterVersion(0, 0, 0, initial, initial.digest())
         self._keep = keep
-        self._last_number = last_number
+        self.next_number = next_number or count(1).__next__
         self._kept: OrderedDict[int, AdapterVersion] = OrderedDict()
 
-    def adopt(self, adapter: Adapter, parent: int, cache_version: int) -> AdapterVersion:
-        """Make an adapter the current version."""
-        self._last_number += 1
-        version = AdapterVersion(self._last_number, parent, cache_version, adapter,
-                                 adapter.digest())
+    def adopt(self, adapter: Adapter, parent: int, cache_version: int,
+              number: int | None = None) -> AdapterVersion:
+        """Make an adapter the current version; number: one that was drawn for it, or a new one."""
+        version = AdapterVersion(self.next_number() if number is None else number, parent,
+                                 cache_version, adapter, adapter.digest())
         self._kept[version.number] = version
         if len(self._kept) > self._keep:
             self._kept.popitem(last=False)
         self.current = version
         return version
+
+    def resume(self, version: AdapterVersion) -> None:
+        """Go on with a version of an earlier run."""
+        self._kept[version.number] = version
+        self.current = version
+
+    def find(self, number: int) -> AdapterVersion | None:
+        """Give an earlier version, None when it is not held."""
+        return self.first if number == 0 else self._kept.get(number)
 
     def go_back(self, number: int, classes: int = 0) -> AdapterVersion:
         """
@@ -53,7 +64,7 @@ class VersionHistory:
         Where it has fewer than `classes` outputs it gets them. Raises `AdapterError` when that
         version is not held.
         """
-        earlier = self._initial if number == 0 else self._kept.get(number)
+        earlier = self.find(number)
         if earlier is None:
             held = [0, *self._kept]
             raise AdapterError(f'version {number} is not held, held are {held}')

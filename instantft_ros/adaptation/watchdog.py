@@ -64,13 +64,13 @@ class Watchdog:
             self.trust(version)
             self._before = before
 
-    def mistaken(self, trusted_was_right: bool) -> None:
-        """Count a corrected frame that the version in use had wrong."""
+    def mistaken(self, mistakes: int, trusted_right: int) -> None:
+        """Count corrected frames that the version in use had wrong, and the trusted one right."""
         if self._current == self.trusted:
-            self._before.mistakes += 1
+            self._before.mistakes += mistakes
         else:
-            self._after.mistakes += 1
-            self._saved += trusted_was_right
+            self._after.mistakes += mistakes
+            self._saved += trusted_right
 
     def worse(self, policy: WatchdogPolicy) -> str:
         """Say why the version in use should be given up; empty: nothing speaks against it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from instantft_ros.core.class_list import ClassList
@@ -39,6 +39,7 @@ class Verdict(Enum):
     MALFORMED = 'malformed'
     UNKNOWN_REGION = 'unknown region'
     OVERLOADED = 'overloaded'
+    NOT_ALLOWED = 'not allowed'
 
 
 #: The verdicts after which the operator's wish holds.
@@ -67,11 +68,18 @@ class Correction:
 
 @dataclass(frozen=True)
 class Answer:
-    """The verdict on a correction, its reason in words, and how many frames it labelled."""
+    """
+    The verdict on a correction, its reason in words, and how many frames it labelled.
+
+    changed: those frames, label: the class id that they have now, None when it was withdrawn.
+    """
 
     verdict: Verdict
     reason: str
     frames: int = 0
+    changed: tuple[FrameId, ...] = ()
+    label: int | None = None
+    group: str = ''
 
     @property
     def satisfied(self) -> bool:
@@ -98,13 +106,14 @@ def apply_correction(correction: Correction, ring: FrameRing, cache: ForwardCach
     frames = frames_of(correction, ring, cache)
     if not frames:
         return _missing(correction, ring)
-    if wanted is None:
-        return _summary([cache.retract(frame, correction.issued_ns) for frame in frames])
-    if label is None:
+    if wanted is not None and label is None:
         label = add_class(str(wanted))
     group = f'{frames[0].view} {frames[0].stamp_ns}'
-    return _summary([cache.add(frame, ring.get(frame), label, correction.issued_ns, group)
-                     for frame in frames])
+    outcomes = {frame: cache.retract(frame, correction.issued_ns) if label is None else
+                cache.add(frame, ring.get(frame), label, correction.issued_ns, group)
+                for frame in frames}
+    changed = tuple(frame for frame, outcome in outcomes.items() if outcome in _CHANGES)
+    return replace(_summary(list(outcomes.values())), changed=changed, label=label, group=group)
 
 
 def frames_of(correction: Correction, ring: FrameRing, cache: ForwardCache) -> list[FrameId]:
@@ -159,13 +168,15 @@ _VERDICTS = {
 }
 
 
+_CHANGES = frozenset({Outcome.ADDED, Outcome.RELABELLED, Outcome.RETRACTED})
+
+
 def _summary(outcomes: list[Outcome]) -> Answer:
     """Make the best that happened to any frame the verdict; the reason counts them all."""
     counts = Counter(outcomes)
     verdicts = {_VERDICTS[outcome] for outcome in counts}
     verdict = next(verdict for verdict in Verdict if verdict in verdicts)
-    changed = sum(counts[outcome] for outcome in (Outcome.ADDED, Outcome.RELABELLED,
-                                                  Outcome.RETRACTED))
+    changed = sum(counts[outcome] for outcome in _CHANGES)
     reason = '; '.join(f'{count} {"frame" if count == 1 else "frames"} {outcome.value}'
                        for outcome, count in counts.items())
     return Answer(verdict, reason, changed)

@@ -122,6 +122,8 @@ class ForwardCache:
 
     def grow(self, classes: int) -> None:
         """Make room for labels up to `classes`; a new session starts, the samples stay."""
+        if classes == self.layout.classes:
+            return
         self.layout = self.layout.with_classes(classes)
         self.session = uuid.uuid4().hex
         self.version += 1
@@ -253,6 +255,10 @@ class ForwardCache:
         """Give the cache version (N,) at which some slots were last written."""
         versions: np.ndarray = self._slot_versions[slots]
         return versions
+
+    def frames(self) -> list[FrameId]:
+        """Name every frame that is kept."""
+        return [frame for frame, entry in self._entries.items() if entry.slot is not None]
 
     def frames_in(self, slots: np.ndarray) -> list[FrameId]:
         """Name the frames of some slots, in no order."""

@@ -37,6 +37,9 @@ _COUNT = struct.Struct('<BQ')
 
 _HEADER, _SAMPLE, _OPEN = 0, 1, 2
 
+#: No label is higher: operators may have added classes to the network's.
+MAX_CLASSES = 1 << 16
+
 #: Longer names are refused.
 MAX_NAME_BYTES = 4096
 
@@ -113,11 +116,11 @@ class RecordFormat:
 
     def sample(self, record: CorrectionRecord, opens: bool) -> bytes:
         """Write a record; raises `CacheError` for what does not fit the network."""
-        camera = record.frame.camera.encode('utf-8', 'surrogatepass')
+        camera = record.frame.view.encode('utf-8', 'surrogatepass')
         group = b'' if record.group is None else record.group.encode('utf-8', 'surrogatepass')
         label = -1 if record.label is None else record.label
-        if not -1 <= label < self.layout.classes:
-            raise CacheError(f'label must be in [0, {self.layout.classes}), got {label}')
+        if not -1 <= label < MAX_CLASSES:
+            raise CacheError(f'label must be in [0, {MAX_CLASSES}), got {label}')
         if max(len(camera), len(group)) > MAX_NAME_BYTES:
             raise CacheError(f'names may have {MAX_NAME_BYTES} bytes, got {len(camera)} and '
                              f'{len(group)}')
@@ -148,7 +151,7 @@ class RecordFormat:
             return None
         _, opens, label, stamp_ns, issued_ns, camera, group = _HEAD.unpack_from(payload)
         rest = payload[_HEAD.size + camera + group:]
-        if len(rest) not in (0, sum(self._sizes)) or not -1 <= label < self.layout.classes:
+        if len(rest) not in (0, sum(self._sizes)) or not -1 <= label < MAX_CLASSES:
             return None
         try:
             frame = FrameId(_text(payload, _HEAD.size, camera), stamp_ns)
@@ -161,9 +164,11 @@ class RecordFormat:
 
     def _features(self, data: bytes) -> FeatureRecord:
         codes, scales, logits = self._sizes
-        return FeatureRecord(np.frombuffer(data, np.uint8, codes),
-                             np.frombuffer(data, '<f4', scales // 4, codes),
-                             np.frombuffer(data, '<f4', logits // 4, codes + scales))
+        packed = np.frombuffer(data, np.uint8, codes)
+        each = np.frombuffer(data, '<f4', scales // 4, codes)
+        x = nf4.dequantize(packed, each, self.layout.tap_sizes)
+        return FeatureRecord(packed, each, np.frombuffer(data, '<f4', logits // 4, codes + scales),
+                             float(np.dot(x, x)))
 
     def scan(self, data: Bytes) -> Iterator[Stored]:
         """Give every whole record behind the header; damaged bytes are passed over."""

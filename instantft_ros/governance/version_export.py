@@ -64,6 +64,28 @@ def import_(store: VersionStore, path: Path, layout: FeatureLayout, backbone: st
     return manifest
 
 
+def read_exported(path: Path, layout: FeatureLayout, backbone: str,
+                  classes: int) -> tuple[str, Adapter]:
+    """
+    Read what `export` wrote, or an adapter file; gives its origin in words, and the adapter.
+
+    classes: how many there are here, the network's `layout` and those that were added; the
+    adapter is given outputs for all of them. Raises `VersionError` when it was made for another
+    network or for more classes, `DamagedVersionError` for any other file.
+    """
+    try:
+        came, adapter = _read(path)
+        adapter.check_backbone(layout.with_classes(adapter.layout.classes), backbone)
+    except (DamagedVersionError, AdapterError) as error:
+        raise VersionError(f'{path}: {error}') from error
+    if not layout.classes <= adapter.layout.classes <= classes:
+        raise VersionError(f'{path}: it was made for {adapter.layout.classes} classes, here are '
+                           f'{classes}')
+    origin = f'version {came.number} of {came.robot or "a robot without a name"}' if came else \
+        f'the file {path.name}'
+    return origin, adapter.with_classes(classes)
+
+
 def _read(path: Path) -> tuple[VersionManifest | None, Adapter]:
     data = read_bounded(path, sum(MEMBERS.values()) + (1 << 16))
     try:

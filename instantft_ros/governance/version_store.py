@@ -42,7 +42,7 @@ class Restored:
 
     manifest: VersionManifest | None
     adapter: Adapter | None
-    notices: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
 
 class VersionStore:
@@ -176,7 +176,9 @@ class VersionStore:
                         or self.manifest(number).state != 'accepted':
                     continue
                 manifest, adapter = self.load(number)
-                adapter.check_backbone(layout, backbone)
+                # operators may have added classes to the network's
+                adapter.check_backbone(layout.with_classes(
+                    max(adapter.layout.classes, layout.classes)), backbone)
             except (VersionError, AdapterError) as error:
                 notices.append(f'version {number} cannot be used: {error}')
                 continue

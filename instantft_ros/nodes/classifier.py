@@ -19,8 +19,8 @@ from instantft_ros.adaptation.label_requests import (
     LabelRequests,
     uncertainty,
 )
-from instantft_ros.adaptation.versions import VersionHistory
-from instantft_ros.core import images, messages
+from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
+from instantft_ros.core import corrections, images, messages
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.class_list import ClassList
@@ -29,6 +29,8 @@ from instantft_ros.core.errors import FeatureError, ImageError
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 from instantft_ros.core.replay import ReplaySet
+from instantft_ros.governance.cache_records import CorrectionRecord
+from instantft_ros.governance.version_store import Restored
 from instantft_ros.msg import Correction, CorrectionAck, LabelRequest, Prediction, Status
 from instantft_ros.nodes import conversions, diagnostics, overlay, qos
 from instantft_ros.nodes.camera import declare_cameras, View
@@ -38,10 +40,18 @@ from instantft_ros.nodes.correction_queue import CorrectionQueue
 from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import Parameters
 from instantft_ros.nodes.slack import Slack
-from instantft_ros.nodes.updates import last_saved, Updates
+from instantft_ros.nodes.state_keeper import StateKeeper
+from instantft_ros.nodes.update_services import allowed, UpdateServices
+from instantft_ros.nodes.updates import Updates
 
 #: How often triggers and deadlines are looked at, seconds.
 TICK_S = 0.02
+
+#: Frames of one correction that the audit log names.
+MOST_LOGGED = 20
+
+#: After a drift so many times as many labels are asked for.
+MORE_LABELS = 5.0
 
 #: Corrections that wait at the end are handled for so long, seconds.
 LAST_CORRECTIONS_S = 1.0
@@ -55,6 +65,7 @@ class ClassifierNode(ManagedNode):
         self._settings = Parameters(self, ClassifierParameters)
         self._cameras = declare_cameras(self, self._settings.value.cameras)
         self._updates: Updates | None = None
+        self._state: StateKeeper | None = None
         self._queue: CorrectionQueue | None = None
         self._slack = Slack()
         if self._settings.value.autostart:
@@ -66,28 +77,44 @@ class ClassifierNode(ManagedNode):
         """Load the network and make everything but the camera subscriptions."""
         p = self._settings.value
         backbone = Backbone(Path(p.manifest) if p.manifest else models.DEFAULT_MANIFEST)
-        known = backbone.layout.classes
-        classes = ClassList(backbone.manifest.classes if p.class_names == ('',) else
-                            p.class_names, known, p.max_classes)
         initial = (Adapter.load(Path(p.initial_adapter)) if p.initial_adapter else
                    Adapter.initial(backbone.layout, backbone.digest, p.rank, p.seed))
+        self._state = StateKeeper.open(p.state_directory, backbone, p.cache_capacity,
+                                       self.get_logger().error)
+        earlier = self._state.restore_version(backbone) if self._state else Restored(None, None)
+        for notice in earlier.notices:
+            self.get_logger().error(notice)
+        classes = _classes(backbone, p, earlier)
+        cache = ForwardCache(backbone.layout, p.cache_capacity, p.holdout_share, p.recency_s)
+        cache.grow(len(classes))
+        versions = VersionHistory(initial.with_classes(len(classes)), next_number=(
+            self._state.versions.next_number if self._state else None))
+        samples = still_open = 0
+        if self._state is not None:
+            samples, still_open = self._state.restore_cache(cache, time.monotonic())
+            self._state.keep_first(versions.current, classes.names)
+        if earlier.manifest is not None and earlier.adapter is not None:
+            cache.version = max(cache.version, earlier.manifest.cache_version) + 1
+            versions.resume(AdapterVersion(
+                earlier.manifest.number, earlier.manifest.parent, earlier.manifest.cache_version,
+                earlier.adapter.with_classes(len(classes)), earlier.manifest.digest))
         views = [view.name for camera in self._cameras.values() for view in camera.views]
         self._pipeline = flow.Pipeline(
-            backbone, FrameRing(views, p.ring_frames),
-            ForwardCache(backbone.layout, p.cache_capacity, p.holdout_share, p.recency_s),
-            VersionHistory(initial.with_classes(len(classes)),
-                           last_number=last_saved(p.state_directory)),
-            classes, ReplaySet.load(backbone, p.replay_per_class),
+            backbone, FrameRing(views, p.ring_frames), cache, versions, classes,
+            ReplaySet.load(backbone, p.replay_per_class),
             ReplaySet.load(backbone, flow.GUARD_PER_CLASS if p.replay_per_class else 0,
                            skip=p.replay_per_class))
         self._reader = images.ImageReader(images.cv_bridge())
         self._requests: LabelRequests[tuple[FrameId, LabelRequest]] = LabelRequests()
         self._corrected = 0
+        self._labelled: list[FrameId] = []
+        started = (f'went on with version {versions.current.number} and {samples} labelled samples'
+                   if samples or versions.current.number else
+                   f'started with {p.initial_adapter or "the frozen network"}')
         self._status = Status(backbone=backbone.digest, holdout_accuracy=float('nan'),
-                              loss=float('nan'), train_ms=float('nan'),
-                              round_trip_ms=float('nan'), energy_j=float('nan'),
-                              last_event='started with '
-                              + (p.initial_adapter or 'the frozen network'))
+                              guard_accuracy=float('nan'), loss=float('nan'),
+                              train_ms=float('nan'), round_trip_ms=float('nan'),
+                              energy_j=float('nan'), last_event=started)
 
         publisher = self.create_lifecycle_publisher
         self._predictions = publisher(Prediction, 'predictions', qos.predictions())
@@ -99,7 +126,12 @@ class ClassifierNode(ManagedNode):
         for name, camera in self._cameras.items():
             camera.annotated = publisher(Image, f'annotated/{name}', qos.images('reliable', 1))
         self._updates = Updates(self, self._settings, self._pipeline, self._slack, self._status,
-                                self._event)
+                                self._event, self._state)
+        self._updates.resume(still_open)
+        self._updates.log('start', version=versions.current.number, samples=samples,
+                          backbone=backbone.digest, classes=classes.names)
+        self._service_desk = UpdateServices(self, self._settings, self._pipeline, self._updates,
+                                        self._status, self._state)
         self._timer_handles = [self.create_timer(TICK_S, self._tick),
                                self.create_timer(1.0, self._report)]
         self.get_logger().info(
@@ -143,8 +175,13 @@ class ClassifierNode(ManagedNode):
         """Destroy what `configure` made."""
         if self._updates is None:
             return
+        self._service_desk.close()
+        self._updates.log('stop', version=self._pipeline.versions.current.number)
         self._updates.close()
         self._updates = None
+        if self._state is not None:
+            self._state.close()
+            self._state = None
         for timer in self._timer_handles:
             self.destroy_timer(timer)
         for publisher in (self._predictions, self._acks, self._label_requests, self._statuses,
@@ -206,6 +243,8 @@ class ClassifierNode(ManagedNode):
             latency_ms=1e3 * (time.monotonic() - taken_s),
             age_ms=(now_ns - frame.stamp_ns) / 1e6))
         self._status.predictions += 1
+        assert self._updates is not None
+        self._updates.seen(prediction)
         policy = self._label_request_policy()
         if policy.per_minute > 0:
             frozen = flow.softmax(prediction.frozen_logits)
@@ -221,20 +260,25 @@ class ClassifierNode(ManagedNode):
 
     def _label_request_policy(self) -> LabelRequestPolicy:
         p = self._settings.value
+        often = MORE_LABELS if self._updates is not None and self._updates.drifted else 1.0
         return LabelRequestPolicy(p.label_request_measure, p.label_request_threshold,
-                                  p.label_requests_per_minute)
+                                  often * p.label_requests_per_minute)
 
     # corrections -> forward cache
 
     def _on_correction(self, message: Correction | None) -> None:
         now_ns = self.get_clock().now().nanoseconds
-        version = self._pipeline.versions.current
+        operators, classes = self._settings.value.operators, len(self._pipeline.classes)
+        read: corrections.Correction | Answer
         if message is None:
-            message = Correction()
-            answer = Answer(Verdict.MALFORMED, 'the message is torn')
+            message, read = Correction(), Answer(Verdict.MALFORMED, 'the message is torn')
+        elif not allowed(operators, message.operator_id):
+            read = Answer(Verdict.NOT_ALLOWED, f"operator '{message.operator_id}' is not allowed, "
+                          f'the parameter operators names {list(operators)}')
         else:
             read = conversions.correction(message, self._pipeline.ring.views, now_ns)
-            answer = read if isinstance(read, Answer) else self._pipeline.correct(read)
+        answer = read if isinstance(read, Answer) else self._pipeline.correct(read)
+        self._keep(message, read, answer)  # before it is acknowledged
         if answer.satisfied:
             self._status.corrections_accepted += 1
         else:
@@ -244,17 +288,35 @@ class ClassifierNode(ManagedNode):
         self._acks.publish(conversions.acknowledgement(
             message, answer, self._pipeline.cache.version, now_ns))
         self._corrected += answer.frames > 0
-        if (grown := self._pipeline.versions.current) is not version:
+        if answer.label is not None:
+            self._labelled += answer.changed
+        if len(self._pipeline.classes) > classes:
             assert self._updates is not None
-            self._updates.save_version()
-            self._event(f"version {grown.number} has an output for the new class "
-                        f"'{self._pipeline.classes.names[-1]}'", False)
+            self._updates.widened(self._pipeline.classes.names[-1])
+
+    def _keep(self, message: Correction, read: corrections.Correction | Answer,
+              answer: Answer) -> None:
+        """Write a correction, and what it changed, where a restart finds it."""
+        if self._state is None:
+            return
+        if answer.changed and not isinstance(read, Answer):
+            ring = self._pipeline.ring
+            self._state.labelled([
+                CorrectionRecord(frame, answer.label, read.issued_ns, answer.group,
+                                 ring.get(frame)) for frame in answer.changed])
+        said = '' if isinstance(read, Answer) else str(read.label)
+        self._state.log('correction', id=message.id, operator=message.operator_id,
+                        view='' if isinstance(read, Answer) else read.view, said=said,
+                        verdict=answer.verdict.value,
+                        frames=[frame.stamp_ns for frame in answer.changed[:MOST_LOGGED]],
+                        changed=answer.frames)
 
     def _corrections_done(self) -> None:
         """Let what the last turn of corrections changed be trained."""
         if self._corrected and self._updates is not None:
             count, self._corrected = self._corrected, 0
-            self._updates.corrected(count)
+            labelled, self._labelled = self._labelled, []
+            self._updates.corrected(labelled, count)
 
     def _tell_dropped(self) -> None:
         """Say how many corrections came in vain: one acknowledgement for all of a second."""
@@ -303,7 +365,7 @@ class ClassifierNode(ManagedNode):
                                       each.rejection, each.ages.summary(now_s))
                    for camera, each in self._cameras.items() if each.input is not None]
         assert self._updates is not None
-        reports.append(diagnostics.adaptation(name, self._status, self._updates.trouble))
+        reports.append(diagnostics.adaptation(name, self._status, self._updates.trouble()))
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), reports))
 
     def _publish_status(self) -> None:
@@ -322,11 +384,25 @@ class ClassifierNode(ManagedNode):
         status.cache_samples, status.cache_capacity = len(cache), cache.capacity
         status.cache_per_class = array('I', cache.counts().tolist())
         status.cache_version = cache.version
+        status.pending_version = (0 if updates.pending_approval is None else
+                                  updates.pending_approval.manifest.number)
+        status.shadow_version = 0 if updates.shadow is None else updates.shadow.manifest.number
+        status.trusted_version = updates.trusted_version
         status.corrections_pending = updates.pending
         status.corrections_queued = 0 if self._queue is None else len(self._queue)
         status.accelerator_ready = updates.accelerator_ready
         self._statuses.publish(status)
         self._markers.publish(overlay.status_marker(status))
+
+
+def _classes(backbone: Backbone, p: ClassifierParameters, earlier: Restored) -> ClassList:
+    """Give the classes: as named, or the network's and those that operators added before."""
+    names, known = backbone.manifest.classes, backbone.layout.classes
+    if p.class_names != ('',):
+        names = p.class_names
+    elif earlier.manifest is not None and earlier.manifest.class_names[:known] == names:
+        names = earlier.manifest.class_names
+    return ClassList(names, known, max(p.max_classes, len(names) if earlier.manifest else 0))
 
 
 def main() -> int:

@@ -80,6 +80,32 @@ class ClassifierParameters:
                                           'adapter may still go live', low=0.0, high=1.0,
                                           live=True)
 
+    guard_tolerance: float = parameter(0.25, 'fall of the accuracy on images from before the '
+                                       'drift with which a new adapter may still go live',
+                                       low=0.0, high=1.0, live=True)
+    quarantine_share: float = parameter(0.1, 'corrections that disagree with everything are set '
+                                        'aside when they are more than this share', low=0.0,
+                                        high=1.0, live=True)
+    shadow_corrections: int = parameter(0, 'a new adapter is tried on so many live corrections '
+                                        'before it may go live; 0: none', low=0, high=100_000,
+                                        live=True)
+    shadow_s: float = parameter(60.0, 'and then judged by those that came within this time, '
+                                'seconds', low=0.0, high=1e6, live=True)
+    watchdog_frames: int = parameter(300, 'frames after a swap during which more mistakes than '
+                                     'before bring the adapter before back; 0: no watchdog',
+                                     low=0, high=1_000_000, live=True)
+    approval: bool = parameter(False, 'no adapter goes live without ~/approve', live=True)
+    operators: tuple[str, ...] = parameter(('',), "operator_ids that may correct, approve, import "
+                                           "and roll back; ['']: everybody")
+    trainings_per_hour: int = parameter(0, 'fine-tunings in any hour, at most; 0: any number',
+                                        low=0, high=1_000_000, live=True)
+    train_seconds_per_hour: float = parameter(0.0, "the accelerator's time for them in any hour, "
+                                              'seconds; 0: any', low=0.0, high=3600.0, live=True)
+    joules_per_hour: float = parameter(0.0, 'their energy in any hour, where it is measured, '
+                                       'joules; 0: any', low=0.0, high=1e9, live=True)
+    drift_threshold: float = parameter(8.0, 'sum of deviations, in standard deviations, that is '
+                                       'a drift; 0: drifts are not looked for', low=0.0,
+                                       high=1e6)
     label_request_measure: str = parameter('margin', 'how uncertainty is measured: 1 - (best - '
                                            'second best score), entropy of the scores, or how '
                                            "far they are from the frozen network's",
@@ -90,9 +116,12 @@ class ClassifierParameters:
                                                  'least certain frame since the last; 0: none',
                                                  low=0.0, high=6000.0, live=True)
 
-    state_directory: str = parameter('', 'folder for adapter files; empty: none are written')
-    save_versions: bool = parameter(False, 'write every adapter that goes live to '
-                                    'state_directory', live=True)
+    state_directory: str = parameter('', 'folder for versions, labelled cache and audit log, '
+                                     'from which a restart goes on; empty: nothing is kept')
+    keep_versions: int = parameter(1000, 'versions kept there, at least those that are needed to '
+                                   'go back', low=1, high=1_000_000, live=True)
+    keep_days: float = parameter(0.0, 'and none older than this, days; 0: any age', low=0.0,
+                                 high=36_500.0, live=True)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ _ACK_VERDICTS = {
     Verdict.MALFORMED: CorrectionAck.MALFORMED,
     Verdict.UNKNOWN_REGION: CorrectionAck.UNKNOWN_REGION,
     Verdict.OVERLOADED: CorrectionAck.OVERLOADED,
+    Verdict.NOT_ALLOWED: CorrectionAck.NOT_ALLOWED,
 }
 
 

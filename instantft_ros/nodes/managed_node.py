@@ -45,6 +45,13 @@ class ManagedNode(LifecycleNode):
         if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
+    def finish(self) -> None:
+        """Deactivate and clean up, as far as there is something to."""
+        if self.active:
+            self.trigger_deactivate()
+        if self._state_machine.current_state[0] == State.PRIMARY_STATE_INACTIVE:
+            self.trigger_cleanup()
+
     @property
     def active(self) -> bool:
         """Whether the node is in the state active."""
@@ -112,8 +119,8 @@ def run(make_node: Callable[[], Node],
         executor.add_node(node)
         while not signals:
             executor.spin_once(timeout_sec=LOOK_FOR_SIGNALS_S)
-        if isinstance(node, ManagedNode) and node.active:
-            node.trigger_deactivate()
+        if isinstance(node, ManagedNode):
+            node.finish()
         executor.shutdown(timeout_sec=5.0)
         node.destroy_node()
     except ParameterError as error:

@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 import time
 
+import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from std_srvs.srv import SetBool
-from std_srvs.srv import Trigger as TriggerSrv
 
 from instantft_ros.accelerator.base import Limits
-from instantft_ros.adaptation.gate import GatePolicy
+from instantft_ros.adaptation.budget import Budget, BudgetPolicy
+from instantft_ros.adaptation.drift import DriftMonitor, DriftPolicy
+from instantft_ros.adaptation.gate import Decision, GatePolicy
+from instantft_ros.adaptation.paired import Paired
 from instantft_ros.adaptation.retries import Retries, RetryPolicy
 from instantft_ros.adaptation.trigger import Trigger, TriggerPolicy
-from instantft_ros.core.errors import AdapterError
-from instantft_ros.core.files import write_atomically
+from instantft_ros.adaptation.versions import AdapterVersion
+from instantft_ros.adaptation.watchdog import Watchdog, WatchdogPolicy
+from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.errors import AdapterError, InstantFTError
+from instantft_ros.core.frame_ring import FrameId
+from instantft_ros.governance.version_manifest import Figures, VersionManifest
 from instantft_ros.msg import AcceleratorInfo, Status
 from instantft_ros.nodes import conversions, qos
 from instantft_ros.nodes.classifier_parameters import ClassifierParameters
 from instantft_ros.nodes.fine_tune_client import Done, FineTuneClient
 from instantft_ros.nodes.parameters import Parameters
 from instantft_ros.nodes.slack import Slack
-from instantft_ros.pipeline import Pipeline, TrainingPolicy
-from instantft_ros.srv import Rollback
+from instantft_ros.nodes.state_keeper import StateKeeper
+from instantft_ros.pipeline import Pipeline, Prediction, TrainingPolicy
+
+#: Corrected frames of one turn that the watchdog and the shadow look at, at most.
+LOOKED_AT = 64
+
+#: After so many rollbacks of the watchdog in a row it stops training: an operator is needed.
+MOST_ROLLBACKS = 3
+
+#: For so long after a drift labels are asked for more often, seconds.
+DRIFT_MEMORY_S = 60.0
+
+
+@dataclass
+class Candidate:
+    """A trained or imported adapter that is not live yet; taken: corrections that it has seen."""
+
+    adapter: Adapter
+    manifest: VersionManifest
+    cache_version: int
+    decision: Decision
+    taken: int
+    words: str
+    live: Paired = field(default_factory=Paired)
+    began_s: float = 0.0
 
 
 class Updates:
     """
-    Takes the pipeline's cache to the accelerator and its adapters back, and serves the operator.
+    Takes the pipeline's cache to the accelerator and its adapters back.
 
     status: the fields that concern it are kept up to date; event: called with what happened, in
-    words, and whether that is a warning.
+    words, and whether that is a warning; state: None where nothing is kept on the disk.
     """
 
     def __init__(self, node: LifecycleNode, settings: Parameters[ClassifierParameters],
                  pipeline: Pipeline, slack: Slack, status: Status,
-                 event: Callable[[str, bool], None]) -> None:
+                 event: Callable[[str, bool], None], state: StateKeeper | None) -> None:
         self._node, self._settings, self._pipeline = node, settings, pipeline
-        self._slack, self._status, self._event = slack, status, event
-        self._trigger, self._retries = Trigger(), Retries()
-        self._taken = self._parent = 0
-        self._was_ready = False
-        self.frozen = False
+        self._slack, self._status, self._event, self._state = slack, status, event, state
+        self._trigger, self._retries, self._budget = Trigger(), Retries(), Budget()
+        self._watchdog, self._trusted = Watchdog(pipeline.versions.current.number), \
+            pipeline.versions.current
+        self._drift = DriftMonitor(DriftPolicy(threshold=settings.value.drift_threshold))
+        self._drifted_s = float('-inf')
+        self._taken = self._parent = self._rollbacks = 0
+        self._was_ready = self.frozen = False
         #: what keeps new adapters from coming, in words; empty: nothing
         self.problem = ''
-        self._unfit = ''
+        self._unfit = self._unwritten = ''
+        self.shadow: Candidate | None = None
+        self.pending_approval: Candidate | None = None
         self._client = FineTuneClient(node, 'fine_tune', self._on_trained,
                                       lambda work: slack.do(work, time.monotonic()))
         self._info = node.create_subscription(AcceleratorInfo, 'accelerator_info', self._on_info,
                                               qos.status())
-        self._services = [
-            node.create_service(TriggerSrv, '~/retrain', self._on_retrain),
-            node.create_service(TriggerSrv, '~/clear', self._on_clear),
-            node.create_service(TriggerSrv, '~/save', self._on_save),
-            node.create_service(SetBool, '~/freeze', self._on_freeze),
-            node.create_service(Rollback, '~/rollback', self._on_rollback)]
 
     @property
     def training(self) -> bool:
@@ -73,16 +101,89 @@ class Updates:
         return self._trigger.pending
 
     @property
-    def trouble(self) -> str:
-        """What is wrong, for the diagnostics; empty: nothing."""
-        return self.problem or self._unfit
+    def trusted_version(self) -> int:
+        """The version that the watchdog goes back to."""
+        return self._trusted.number
 
-    def corrected(self, count: int) -> None:
-        """Note corrections that changed the cache."""
+    @property
+    def drifted(self) -> bool:
+        """Whether a drift was noticed a short while ago."""
+        return time.monotonic() - self._drifted_s < DRIFT_MEMORY_S
+
+    def tell(self, text: str) -> None:
+        """Announce something that happened."""
+        self._event(text, False)
+
+    def trouble_with_the_disk(self) -> str:
+        """Say why something could not be written; empty: nothing went wrong lately."""
+        if self._state is not None:
+            problems = self._state.problems()
+            for each in problems:
+                self._node.get_logger().error(each, throttle_duration_sec=1.0)
+            self._unwritten = problems[-1] if problems else ''
+        return self._unwritten
+
+    def trouble(self) -> str:
+        """Say what is wrong, for the diagnostics; empty: nothing."""
+        self.trouble_with_the_disk()
+        why_not = self._budget.why_not(self._budget_policy(), time.monotonic())
+        return self.problem or self._unfit or self._unwritten or (why_not if self.pending else '')
+
+    # what the cameras and the operators say
+
+    def seen(self, prediction: Prediction) -> None:
+        """Look at a prediction: is it of a drift, and how long is its version live."""
+        p = self._settings.value
+        self._watchdog.shown(WatchdogPolicy(p.watchdog_frames), prediction.version.number)
+        if self._watchdog.trusted != self._trusted.number:
+            self._trusted, self._rollbacks = prediction.version, 0
+        if p.drift_threshold == 0:
+            return
+        found = self._drift.update(prediction.frame.view, float(prediction.scores.max()),
+                                   prediction.frozen_logits)
+        if found:
+            self._drifted_s = time.monotonic()
+            self._status.drift_alarms += 1
+            text = f"view '{prediction.frame.view}' has drifted, its {found} says so"
+            self.log('drift', view=prediction.frame.view, signal=found)
+            self._event(text, True)
+
+    def corrected(self, changes: Sequence[FrameId], count: int) -> None:
+        """Note `count` corrections that changed the cache, and frames that were labelled."""
         now_s = time.monotonic()
         self._trigger.corrected(now_s, count)
         self._retries.corrected(self._retry_policy())
+        self._look_at(changes[-LOOKED_AT:])
         self._slack.do(self.train_when_due, now_s)
+
+    def resume(self, corrections: int) -> None:
+        """Take up corrections that no training had seen when the node ended."""
+        if corrections:
+            self._trigger.corrected(time.monotonic(), corrections)
+
+    def _look_at(self, frames: Sequence[FrameId]) -> None:
+        """See what corrected frames say of the version in use, and of one in the shadow."""
+        current = self._pipeline.versions.current
+        slots = self._pipeline.cache.slots_of(frames)
+        if len(slots) == 0:
+            return
+        labels = self._pipeline.cache.labels(slots)
+        right = self._right(current.adapter, slots, labels)
+        trusted = self._right(self._trusted.adapter, slots, labels)
+        self._watchdog.mistaken(int((~right).sum()), int((~right & trusted).sum()))
+        if self.shadow is not None:
+            self.shadow.live += Paired.of(right, self._right(self.shadow.adapter, slots, labels))
+        worse = self._watchdog.worse(WatchdogPolicy(self._settings.value.watchdog_frames))
+        if worse:
+            self._roll_back_by_itself(worse)
+
+    def _right(self, adapter: Adapter, slots: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        wide = adapter.with_classes(self._pipeline.cache.layout.classes)
+        z = self._pipeline.cache.adapted_logits(wide, slots)
+        right: np.ndarray = z.argmax(axis=1) == labels
+        return right
+
+    # when
 
     def tick(self) -> None:
         """Look at deadlines and triggers; call this regularly while the node is active."""
@@ -91,48 +192,34 @@ class Updates:
         self._was_ready = ready
         if ready and not was_ready:
             self._retries.succeeded()
+        if self.shadow is not None:
+            self._judge_shadow(self.shadow)
         if self._slack.empty:
             self.train_when_due()
+        if self._state is not None:
+            self._state.tick(self._pipeline.cache.frames)
 
     def train_when_due(self) -> None:
         """Start a fine-tuning when the trigger policy says so and nothing speaks against it."""
         p, now_s = self._settings.value, time.monotonic()
-        policy = TriggerPolicy(p.min_corrections, p.max_wait_s, p.min_interval_s)
-        if not self.frozen and not self._client.busy \
-                and self._retries.allowed(self._retry_policy(), now_s) \
-                and self._trigger.due(policy, now_s):
-            self._train()
+        fewest = 1 if self.drifted else p.min_corrections
+        if self.frozen or self._client.busy or self.shadow is not None \
+                or not self._trigger.due(TriggerPolicy(fewest, p.max_wait_s, p.min_interval_s),
+                                         now_s) \
+                or not self._retries.allowed(self._retry_policy(), now_s) \
+                or self._budget.why_not(self._budget_policy(), now_s) \
+                or (self._state is not None and self._state.behind):
+            return
+        self.train()
 
-    def drop_training(self) -> None:
-        """Give up the fine-tuning under way; its corrections stay due."""
-        if self._client.busy:
-            self._client.drop()
-            self._trigger.failed(self._taken, time.monotonic())
-
-    def close(self) -> None:
-        """Destroy what was made."""
-        self._client.close()
-        self._node.destroy_subscription(self._info)
-        for service in self._services:
-            self._node.destroy_service(service)
-
-    def save_version(self) -> None:
-        """Write the version in use where the parameters ask for that."""
-        if self._settings.value.save_versions:
-            try:
-                self._write_version()
-            except (OSError, AdapterError) as error:
-                self.problem = f'the adapter was not saved: {error}'
-                self._node.get_logger().error(self.problem)
-
-    # forward cache -> job -> adapter
-
-    def _train(self) -> bool:
+    def train(self) -> bool:
         """Send the cache to the accelerator; False when it holds nothing to train on."""
         p = self._settings.value
         job = self._pipeline.job(
-            TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start),
+            TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start,
+                           p.quarantine_share),
             self._client.held_version(self._pipeline.cache.session))
+        self._note_suspects()
         self._taken = self._trigger.started(time.monotonic())
         if job is None:
             return False
@@ -140,36 +227,262 @@ class Updates:
         self._client.start(job, p.deadline_s)
         return True
 
+    def _note_suspects(self) -> None:
+        slots = self._pipeline.cache.training_order()
+        suspects = int(self._pipeline.suspects.among(self._pipeline.cache, slots).sum())
+        self._status.suspects = suspects
+        quarantine = suspects > self._settings.value.quarantine_share * len(slots)
+        if quarantine and not self._status.quarantine:
+            self._event(f'{suspects} of {len(slots)} corrections disagree with everything and '
+                        'are set aside; ~/suspects names them', True)
+        self._status.quarantine = quarantine
+
+    def suspects(self) -> list[str]:
+        """Name the suspect corrections: view, stamp, and the class that was said."""
+        cache = self._pipeline.cache
+        slots = np.concatenate([cache.training_order(), cache.holdout_order()])
+        found = cache.frames_in(slots[self._pipeline.suspects.among(cache, slots)])
+        names = self._pipeline.classes.names
+        return [f'{frame.view} {frame.stamp_ns} {names[label]}' for frame in sorted(found)
+                if (label := cache.label_of(frame)) is not None]
+
+    def drop_training(self) -> None:
+        """Give up the fine-tuning under way, or its result; its corrections stay due."""
+        now_s = time.monotonic()
+        if self._client.busy:
+            self._client.drop()
+            self._trigger.failed(self._taken, now_s)
+        if self.shadow is not None:
+            candidate, self.shadow = self.shadow, None
+            self._trigger.failed(candidate.taken, now_s)
+
+    def forget_corrections(self) -> None:
+        """Begin anew after the cache was cleared."""
+        self.drop_training()
+        self._trigger = Trigger()
+        if self._state is not None:
+            self._state.cleared()
+
+    # whether
+
     def _on_trained(self, done: Done) -> None:
+        now_s = time.monotonic()
         if done.result is None:
-            self._trigger.failed(self._taken, time.monotonic())
+            self._trigger.failed(self._taken, now_s)
             if not done.resend:
                 self._failed(done.problem)
             return
-        p, status = self._settings.value, self._status
+        result, status, pipeline = done.result, self._status, self._pipeline
         self._retries.succeeded()
-        decision, version = self._pipeline.adopt(
-            done.result, done.job, self._parent,
-            GatePolicy(p.loss_tolerance, p.accuracy_tolerance))
-        status.backend, status.train_ms = done.result.backend, done.result.train_ms
-        status.energy_j, status.round_trip_ms = done.result.energy_j, done.round_trip_ms
-        if done.result.fallback:
+        self._budget.spent(result.train_ms, result.energy_j, now_s)
+        status.backend, status.train_ms = result.backend, result.train_ms
+        status.energy_j, status.round_trip_ms = result.energy_j, done.round_trip_ms
+        if result.fallback:
             status.fallbacks += 1
-            self._node.get_logger().warning(done.result.fallback, throttle_duration_sec=5.0)
+            self._node.get_logger().warning(result.fallback, throttle_duration_sec=5.0)
+        adapter = result.adapter.with_classes(len(pipeline.classes))  # one may have come meanwhile
+        decision = pipeline.judge(adapter, pipeline.trained_on(done.job), self._gate_policy())
+        corrected = done.job.order[done.job.order < pipeline.cache.capacity]
+        counts = np.bincount(pipeline.cache.labels(corrected), minlength=len(pipeline.classes))
+        replayed = len(done.job.order) - len(corrected)
+        manifest = self._manifest(self._parent, 'rejected', '', decision).with_training(
+            {name: int(count) for name, count in zip(pipeline.classes.names, counts) if count},
+            done.job.update.session, done.job.update.version, asdict(done.job.schedule),
+            result.backend, result.train_ms)
+        self.log('training', version=manifest.number, parent=self._parent,
+                 samples=len(corrected), replayed=replayed, backend=result.backend,
+                 train_ms=result.train_ms, fallback=result.fallback)
+        words = (f'from {len(corrected)} samples'
+                 + (f' and {replayed} replayed ones' if replayed else '')
+                 + f': {decision.reason}, {done.round_trip_ms:.0f} ms')
+        self.problem = result.fallback
+        self.consider(Candidate(adapter, manifest, done.job.update.version, decision,
+                                self._taken, words, began_s=now_s))
+
+    def consider(self, candidate: Candidate, accepted_by: str = 'gate') -> None:
+        """Take a judged adapter as far as the parameters let it go."""
+        p, number = self._settings.value, candidate.manifest.number
+        decision = candidate.decision
+        self.log('decision', version=number, accepted=decision.accepted, reason=decision.reason,
+                 loss=decision.loss, holdout_accuracy=decision.holdout_accuracy,
+                 guard_accuracy=decision.guard_accuracy)
         if not decision.accepted:
-            status.trainings_refused += 1
-            self.problem = f'the new adapter was refused: {decision.reason}'
-            self._event(self.problem, True)
+            self._refuse(candidate, decision.reason)
+        elif p.shadow_corrections and accepted_by == 'gate' and not candidate.live.count:
+            self.shadow = candidate
+            self._event(f'version {number} is tried on the next {p.shadow_corrections} '
+                        'corrections before it may go live', False)
+        elif p.approval:
+            self._wait_for_approval(candidate)
+        else:
+            self.go_live(candidate, accepted_by)
+
+    def _judge_shadow(self, candidate: Candidate) -> None:
+        p = self._settings.value
+        enough = candidate.live.count >= p.shadow_corrections
+        if not enough and time.monotonic() - candidate.began_s < p.shadow_s:
             return
-        status.trainings += 1
-        status.loss, status.holdout_accuracy = decision.loss, decision.holdout_accuracy
-        self.problem = done.result.fallback
-        self.save_version()  # first: what is announced is on the disk
-        corrected = int((done.job.order < self._pipeline.cache.capacity).sum())
-        replayed = len(done.job.order) - corrected
-        self._event(f'version {version.number} from {corrected} samples'
-                    + (f' and {replayed} replayed ones' if replayed else '')
-                    + f': {decision.reason}, {done.round_trip_ms:.0f} ms', False)
+        self.shadow = None
+        live = candidate.live
+        words = (f'on {live.count} live corrections {live.lost} would have become wrong and '
+                 f'{live.won} right')
+        self.log('shadow', version=candidate.manifest.number, corrections=live.count,
+                 lost=live.lost, won=live.won)
+        if live.worse(p.accuracy_tolerance):
+            self._refuse(candidate, words)
+        elif p.approval:
+            self._wait_for_approval(candidate)
+        else:
+            candidate.words += f'; {words}'
+            self.go_live(candidate, 'gate')
+
+    def _wait_for_approval(self, candidate: Candidate) -> None:
+        before, self.pending_approval = self.pending_approval, candidate
+        if before is not None:
+            self._decide(before, 'rejected', '', 'a newer one waits for approval')
+        self._save(candidate, 'pending', '', '')
+        self._event(f'version {candidate.manifest.number} {candidate.words}; it waits for '
+                    'approval', False)
+
+    def _refuse(self, candidate: Candidate, reason: str) -> None:
+        self._status.trainings_refused += 1
+        self.problem = f'the new adapter was refused: {reason}'
+        self._save(candidate, 'rejected', '', reason)
+        self._event(self.problem, True)
+
+    def go_live(self, candidate: Candidate, accepted_by: str) -> AdapterVersion:
+        """Swap an adapter in."""
+        manifest, status = candidate.manifest, self._status
+        adapter = candidate.adapter.with_classes(len(self._pipeline.classes))
+        version = self._pipeline.versions.adopt(adapter, manifest.parent,
+                                                candidate.cache_version, manifest.number)
+        status.trainings += accepted_by == 'gate'
+        status.loss = candidate.decision.loss
+        status.holdout_accuracy = candidate.decision.holdout_accuracy
+        status.guard_accuracy = candidate.decision.guard_accuracy
+        if candidate is self.pending_approval:
+            self.pending_approval = None
+            self._decide(candidate, 'accepted', accepted_by, '')
+        else:
+            self._save(candidate, 'accepted', accepted_by, '')
+        if self._state is not None and candidate.taken:
+            self._state.taken_up(candidate.taken)
+        self.log('swap', version=version.number, parent=version.parent, accepted_by=accepted_by,
+                 digest=version.digest)
+        self._event(f'version {version.number} {candidate.words}', False)
+        return version
+
+    def turn_down(self, candidate: Candidate, who: str) -> None:
+        """Keep an adapter that waits for approval as rejected."""
+        self.pending_approval = None
+        self._status.trainings_refused += 1
+        self._decide(candidate, 'rejected', '', f'turned down by {who}')
+        self._event(f'version {candidate.manifest.number} was turned down by {who}', False)
+
+    # the way back
+
+    def roll_back(self, number: int, who: str) -> AdapterVersion:
+        """Make an earlier version live again, a new number; raises `InstantFTError`."""
+        versions, left = self._pipeline.versions, self._pipeline.versions.current
+        found = versions.find(number)
+        if found is None and self._state is not None:
+            manifest, adapter = self._state.versions.load(number)
+            if manifest.state != 'accepted' and manifest.state != 'rolled back':
+                raise AdapterError(f'version {number} was never live, it is {manifest.state}')
+            adapter.check_backbone(adapter.layout, self._pipeline.backbone.digest)
+            found = AdapterVersion(number, manifest.parent, 0, adapter, manifest.digest)
+        if found is None:
+            raise AdapterError(f'version {number} is not held')
+        adapter = found.adapter.with_classes(len(self._pipeline.classes))
+        self.drop_training()
+        now = versions.adopt(adapter, number, found.cache_version)
+        if self._state is not None:
+            accepted_by = f'operator:{who}' if who else 'rollback'
+            self._save(Candidate(adapter, self._manifest(number, 'accepted', accepted_by,
+                                                         Decision(True, ''), now.number),
+                                 found.cache_version, Decision(True, ''), 0, ''),
+                       'accepted', accepted_by, f'rolled back from version {left.number}')
+            if left.number:
+                self._state.decide(left.number, 'rolled back', '', f'back to version {number}',
+                                   in_use=False)
+        self.log('rollback', version=now.number, to=number, left=left.number, by=who)
+        self._status.loss = self._status.holdout_accuracy = float('nan')
+        self._status.guard_accuracy = float('nan')
+        self._watchdog.trust(now.number)
+        self._trusted = now
+        self._event(f'rolled back from version {left.number} to {number}, now version '
+                    f'{now.number}', False)
+        return now
+
+    def _roll_back_by_itself(self, reason: str) -> None:
+        self._rollbacks += 1
+        self._status.rollbacks += 1
+        try:
+            self.roll_back(self._trusted.number, '')
+        except InstantFTError as error:
+            self.problem = f'the watchdog cannot go back: {error}'
+        else:
+            self.problem = f'the watchdog went back: {reason}'
+        if self._rollbacks >= MOST_ROLLBACKS:
+            self.frozen = True
+            self.problem += (f'; after {self._rollbacks} times in a row it is frozen: look at the '
+                             'corrections (~/suspects), then unfreeze')
+        self._event(self.problem, True)
+
+    def widened(self, name: str) -> None:
+        """Keep the version that got an output for a new class."""
+        version = self._pipeline.versions.current
+        candidate = Candidate(version.adapter, self._manifest(
+            version.parent, 'accepted', 'gate', Decision(True, ''), version.number),
+            version.cache_version, Decision(True, ''), 0, '')
+        self._save(candidate, 'accepted', 'gate', f"an output for the new class '{name}'")
+        self.log('new class', name=name, version=version.number)
+        self._event(f"version {version.number} has an output for the new class '{name}'", False)
+
+    # the record
+
+    def log(self, kind: str, **fields: object) -> None:
+        """Write to the audit log, where there is one."""
+        if self._state is not None:
+            self._state.log(kind, **fields)
+
+    def _manifest(self, parent: int, state: str, accepted_by: str, decision: Decision,
+                  number: int | None = None) -> VersionManifest:
+        return VersionManifest(
+            self._pipeline.versions.next_number() if number is None else number, parent, state,
+            accepted_by, class_names=self._pipeline.classes.names,
+            figures=Figures(decision.loss, decision.holdout_accuracy, decision.guard_accuracy),
+            robot=self._node.get_fully_qualified_name())
+
+    def judge_foreign(self, adapter: Adapter) -> Decision:
+        """Send an adapter from elsewhere through the same gate."""
+        slots = self._pipeline.cache.training_order()
+        return self._pipeline.judge(adapter, slots, self._gate_policy(), foreign=True)
+
+    def imported(self, adapter: Adapter, origin: str, decision: Decision) -> Candidate:
+        """Make a candidate of an adapter from elsewhere."""
+        manifest = self._manifest(self._pipeline.versions.current.number, 'rejected', '',
+                                  decision).with_origin(origin)
+        return Candidate(adapter, manifest, 0, decision, 0, f'imported: {origin}')
+
+    def _save(self, candidate: Candidate, state: str, accepted_by: str, reason: str) -> None:
+        if self._state is not None:
+            p = self._settings.value
+            manifest = candidate.manifest.decided(state, accepted_by, reason)
+            self._state.save(candidate.adapter, manifest, state == 'accepted', p.keep_versions,
+                             p.keep_days)
+
+    def _decide(self, candidate: Candidate, state: str, accepted_by: str, reason: str) -> None:
+        if self._state is not None:
+            self._state.decide(candidate.manifest.number, state, accepted_by, reason,
+                               in_use=state == 'accepted')
+
+    def close(self) -> None:
+        """Destroy what was made."""
+        self._client.close()
+        self._node.destroy_subscription(self._info)
+
+    # parameters
 
     def _failed(self, reason: str) -> None:
         policy, now_s = self._retry_policy(), time.monotonic()
@@ -182,91 +495,27 @@ class Updates:
                              'the next one')
         self._event(self.problem, True)
 
+    def _gate_policy(self) -> GatePolicy:
+        p = self._settings.value
+        return GatePolicy(p.loss_tolerance, p.accuracy_tolerance, p.guard_tolerance)
+
     def _retry_policy(self) -> RetryPolicy:
         p = self._settings.value
         return RetryPolicy(p.retry_s, p.max_retries)
 
+    def _budget_policy(self) -> BudgetPolicy:
+        p = self._settings.value
+        return BudgetPolicy(p.trainings_per_hour, p.train_seconds_per_hour, p.joules_per_hour)
+
     def _on_info(self, message: AcceleratorInfo) -> None:
         """Learn what the accelerator can do, and say at once what is beyond it."""
         limits = conversions.limits(message)
-        classes = self._pipeline.classes
-        classes.accelerator_limit = limits.classes
+        self._pipeline.classes.accelerator_limit = limits.classes
         reason = _beyond(limits, self._pipeline, self._settings.value)
         self._unfit = (f"the accelerator's backend '{message.backend}' can do {reason}"
                        if reason else '')
         if reason:
             self._node.get_logger().error(self._unfit)
-
-    # services
-
-    def _on_retrain(self, request: TriggerSrv.Request,
-                    response: TriggerSrv.Response) -> TriggerSrv.Response:
-        problem = ('the node is not active' if self._status.state == Status.INACTIVE else
-                   'the adapter is frozen' if self.frozen else
-                   'a fine-tuning is under way' if self._client.busy else
-                   '' if self._train() else 'the cache holds no sample to train on')
-        response.success, response.message = not problem, problem or 'started'
-        return response
-
-    def _on_clear(self, request: TriggerSrv.Request,
-                  response: TriggerSrv.Response) -> TriggerSrv.Response:
-        self.drop_training()
-        samples = len(self._pipeline.cache)
-        self._pipeline.cache.clear()
-        self._trigger = Trigger()
-        self._event(f'cache cleared, {samples} samples forgotten', False)
-        response.success, response.message = True, f'{samples} samples forgotten'
-        return response
-
-    def _on_save(self, request: TriggerSrv.Request,
-                 response: TriggerSrv.Response) -> TriggerSrv.Response:
-        try:
-            response.success, response.message = True, f'wrote {self._write_version()}'
-        except (OSError, AdapterError) as error:
-            response.success, response.message = False, f'not saved: {error}'
-        return response
-
-    def _on_freeze(self, request: SetBool.Request,
-                   response: SetBool.Response) -> SetBool.Response:
-        self.frozen = request.data
-        if self.frozen:
-            self.drop_training()
-        self._event('frozen' if self.frozen else 'unfrozen', False)
-        response.success, response.message = True, self._status.last_event
-        return response
-
-    def _on_rollback(self, request: Rollback.Request,
-                     response: Rollback.Response) -> Rollback.Response:
-        left = self._pipeline.versions.current
-        wanted = left.parent if request.to_parent else request.version
-        try:
-            now = self._pipeline.go_back(wanted)
-        except AdapterError as error:
-            response.message, response.adapter_version = str(error), left.number
-            return response
-        self.drop_training()
-        self._status.loss = self._status.holdout_accuracy = float('nan')
-        self.save_version()
-        self._event(f'rolled back from version {left.number} to {wanted}, now version '
-                    f'{now.number}', False)
-        response.success, response.adapter_version = True, now.number
-        return response
-
-    def _write_version(self) -> Path:
-        folder, version = self._settings.value.state_directory, self._pipeline.versions.current
-        if not folder:
-            raise AdapterError('the parameter state_directory is empty')
-        path = Path(folder) / f'adapter-{version.number:06d}.npz'
-        write_atomically(path, version.adapter.to_bytes())
-        return path
-
-
-def last_saved(folder: str) -> int:
-    """Give the highest number of an adapter file, so that none is ever written over."""
-    if not folder:
-        return 0
-    names = (path.stem.removeprefix('adapter-') for path in Path(folder).glob('adapter-*.npz'))
-    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def _beyond(limits: Limits, pipeline: Pipeline, p: ClassifierParameters) -> str:

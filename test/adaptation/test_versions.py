@@ -38,6 +38,6 @@ def test_versions_not_held_are_told():
 
 
 def test_numbers_go_on_after_those_of_an_earlier_start():
-    history = VersionHistory(adapter(0), last_number=7)
+    history = VersionHistory(adapter(0), next_number=iter([8, 9]).__next__)
     assert history.current.number == 0
     assert history.adopt(adapter(1), 0, 1).number == 8

@@ -26,7 +26,12 @@ LAYOUT, BACKBONE, CAPACITY = FeatureLayout((6, 8), 3), 'ab' * 32, 6
 def features(stamp: int) -> FeatureRecord:
     rng = np.random.default_rng(abs(stamp))
     return FeatureRecord(rng.integers(0, 256, 7, np.uint8), rng.random(2, np.float32),
-                         rng.random(3, np.float32))
+                         rng.random(3, np.float32), 0.0)
+
+
+def parts(record: FeatureRecord) -> tuple[np.ndarray, ...]:
+    """What of a record is stored; its norm follows from that."""
+    return record.codes, record.scales, record.logits
 
 
 def sample(stamp: int, label: int = 1, issued: int = 0, camera: str = 'belt') -> CorrectionRecord:
@@ -43,7 +48,7 @@ def content(store: CacheStore) -> list[tuple]:
     store.replay(lambda record: found.append((
         record.frame, record.label, record.issued_ns, record.group,
         None if record.features is None else b''.join(
-            each.tobytes() for each in dataclasses.astuple(record.features)))))
+            each.tobytes() for each in parts(record.features)))))
     return found
 
 
@@ -67,9 +72,9 @@ class Node:
         else:
             outcome = self.cache.add(record.frame, record.features, record.label,
                                      record.issued_ns, record.group)
-        if outcome is not Outcome.ADDED:
+        if outcome not in (Outcome.ADDED, Outcome.NOT_KEPT):
             record = dataclasses.replace(record, features=None)
-        if outcome not in (Outcome.SUPERSEDED, Outcome.NOT_KEPT):
+        if outcome is not Outcome.SUPERSEDED:
             self.store.append([record])
 
     def compact(self) -> None:
@@ -81,7 +86,7 @@ class Node:
         """Give what the cache holds, by the names of the frames."""
         frames = self.cache.labelled('belt', 0, 10**9)
         entries = {frame: self.cache._entries[frame] for frame in frames}
-        return sorted((frame, entry.label, entry.issued_ns, entry.holdout,
+        return sorted((frame, entry.label, entry.issued_ns, self.cache._holdout[entry.slot],
                        self.cache.samples(np.array([entry.slot]))[0].tobytes())
                       for frame, entry in entries.items())
 
@@ -144,7 +149,7 @@ def test_every_field_comes_back(tmp_path):
     assert [each[:4] for each in found[:4]] == [
         (each.frame, each.label, each.issued_ns, each.group) for each in records]
     assert found[4] == (FrameId('belt', 3), 0, 2**62 + 1, 'later', found[3][4])
-    assert found[0][4] == b''.join(each.tobytes() for each in dataclasses.astuple(features(1)))
+    assert found[0][4] == b''.join(each.tobytes() for each in parts(features(1)))
 
 
 def test_open_corrections_are_those_no_training_took_up(tmp_path):
@@ -166,10 +171,10 @@ def test_open_corrections_are_those_no_training_took_up(tmp_path):
 
 def test_a_record_that_does_not_fit_is_refused(tmp_path):
     store = opened(tmp_path)
-    for record, words in ((sample(1, label=3), 'label must be in'),
+    for record, words in ((sample(1, label=1 << 20), 'label must be in'),
                           (sample(1, camera='x' * 5000), 'names may have 4096 bytes, got 5000'),
                           (dataclasses.replace(sample(1), features=FeatureRecord(
-                              *[np.zeros(7, np.uint8)] * 3)), 'codes, scales and logits')):
+                              *[np.zeros(7, np.uint8)] * 3, 0.0)), 'codes, scales and logits')):
         with pytest.raises(CacheError, match=words):
             store.append([record])
     assert content(store) == [] and store.open_corrections == 0
@@ -333,7 +338,7 @@ def test_what_is_appended_during_a_snapshot_is_in_it(tmp_path, at_any_size, monk
     found = content(opened(tmp_path))
     assert [(each[0].stamp_ns, each[1]) for each in found] == [(4, 0), (31, 2), (30, None)]
     for each in found[:2]:
-        assert each[4] == b''.join(part.tobytes() for part in dataclasses.astuple(
+        assert each[4] == b''.join(part.tobytes() for part in parts(
             features(each[0].stamp_ns)))
     assert opened(tmp_path).open_corrections == store.open_corrections
 

@@ -39,7 +39,7 @@ def write_for_ever(folder: Path, versions, announce: int) -> None:
     store, cache = VersionStore(folder, time.time_ns), cache_of(folder, versions)
     rounds, parent = max(stamps_in(cache), default=0), store.current() or 0
     features = FeatureRecord(np.zeros(6, np.uint8), np.zeros(2, np.float32),
-                             np.zeros(3, np.float32))
+                             np.zeros(3, np.float32), 0.0)
     while True:
         rounds += 1
         cache.append([CorrectionRecord(FrameId('belt', rounds), 1, rounds, None, features)])

@@ -198,7 +198,7 @@ def test_services(robot, tmp_path):
     assert robot.call(Rollback, 'classifier/rollback', version=version + 1).success
     robot.wait(lambda: robot.status.adapter_digest == digest_before)
     unknown = robot.call(Rollback, 'classifier/rollback', version=77)
-    assert not unknown.success and 'version 77 is not held' in unknown.message
+    assert not unknown.success and 'version 77 is not there' in unknown.message
 
     assert robot.call(SetBool, 'classifier/freeze', data=True).success
     robot.wait(lambda: robot.status.state == Status.FROZEN)
@@ -224,7 +224,7 @@ def test_save_without_a_folder_says_so(robot):
 
 def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
     robot.start_accelerator()
-    first = robot.start_classifier(state_directory=str(tmp_path), save_versions=True)
+    first = robot.start_classifier(state_directory=str(tmp_path))
     robot.accuracy(range(20))
     learn(robot, range(20))
     digest, version = robot.status.adapter_digest, robot.status.adapter_version

@@ -85,8 +85,7 @@ def test_nearest_frame_within_a_tolerance(robot):
 
 def test_a_new_class_at_run_time(robot, tmp_path):
     robot.start_accelerator()
-    first = robot.start_classifier(max_classes=11, state_directory=str(tmp_path),
-                                   save_versions=True)
+    first = robot.start_classifier(max_classes=11, state_directory=str(tmp_path))
     shown = np.zeros((480, 640, 3), np.uint8)
     shown[::40] = shown[10::40] = 255
     for stamp in (1, 2, 3):
@@ -260,7 +259,7 @@ def test_interrupted_at_any_moment_it_ends_cleanly(robot, tmp_path):
     rng = random.Random(7)
     for round_ in range(4):
         robot.statuses.clear()
-        process = robot.start_classifier(state_directory=str(tmp_path), save_versions=True)
+        process = robot.start_classifier(state_directory=str(tmp_path))
         for index in range(1, 8):
             robot.images.publish(robot.image(100 * round_ + index))
         robot.spin(0.05)
