@@ -36,18 +36,17 @@ def check(folder: Path) -> Report:
 
 
 def _check_audit(path: Path, report: Report) -> None:
-    kinds: Counter[str] = Counter()
     try:
-        found = audit_files.verify(path, lambda line: kinds.update([line.kind]))
+        found = audit_files.verify(path)
     except (AuditError, OSError) as error:
         report.damage.append(str(error))
         return
     report.lines.append(
         f'audit log: {found.events} events' + (f', {found.first} to {found.last.sequence}, last '
                                                f'hash {found.last.hash}' if found.events else ''))
-    if kinds:
+    if found.events:
         report.lines.append('  ' + ', '.join(f'{count} {kind}' for kind, count
-                                             in kinds.most_common()))
+                                             in found.kinds.most_common()))
     if found.first > 1:
         report.lines.append(f'  the events before {found.first} are not here')
     if found.torn_bytes:

@@ -3,6 +3,7 @@
 from contextlib import suppress
 import io
 import resource
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -124,9 +125,12 @@ def test_absurd_sizes_are_refused(versions, file, other, tmp_path, monkeypatch):
     monkeypatch.setitem(version_export.MEMBERS, 'manifest.json', 10_000)
     with zipfile.ZipFile(file) as archive:
         manifest = archive.read('manifest.json')
-    bomb = packed(('manifest.json', manifest), ('adapter.npz', bytes(10 << 20)),
+    bomb = packed(('manifest.json', manifest), ('adapter.npz', bytes(16 << 20)),
                   method=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
     assert 'unpacks to more than 10000' in refused(other, versions, tmp_path / 'x.zip', bomb)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20  # it is not unpacked
+    tracemalloc.stop()
     assert 'has more than' in refused(other, versions, tmp_path / 'x.zip', bytes(200_000))
 
 
