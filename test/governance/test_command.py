@@ -1,7 +1,10 @@
 """`instantft versions`: what it prints, what it changes, how it ends."""
 
 import json
+from pathlib import Path
+import re
 import shutil
+import textwrap
 
 import numpy as np
 import pytest
@@ -221,6 +224,30 @@ def test_arguments_out_of_bounds(arguments):
     with pytest.raises(SystemExit) as ended:
         main(['versions', *arguments])
     assert ended.value.code == 2
+
+
+def test_the_commands_of_the_documentation(monkeypatch, tmp_path, capsys):
+    page = (Path(__file__).parents[2] / 'doc' / 'versions.md').read_text()
+    blocks = [textwrap.dedent(each) for each in re.findall(r'(?:^ {4}.*\n)+', page, re.MULTILINE)]
+    (script,) = (each for each in blocks if each.startswith('scripts/in_env python - '))
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"<<'END'\n(.*)END\n", script, re.DOTALL)[1], {})
+    prefix = 'scripts/in_env python -m instantft_ros '
+    commands = [line.removeprefix(prefix) for each in blocks for line in each.splitlines()
+                if line.startswith(prefix)]
+    assert {each.split()[1] for each in commands} == set(COMMANDS)
+    for each in commands:
+        capsys.readouterr()
+        assert main(each.split()) == 0
+    shown = re.search(r'then prints\n\n```\n(.*?)```', page, re.DOTALL)[1]
+    assert [line.split()[:4] for line in capsys.readouterr().out.splitlines()] == [
+        line.split()[:4] for line in shown.splitlines()]
+
+
+def test_every_key_of_the_manifest_is_documented(versions):
+    page = (Path(__file__).parents[2] / 'doc' / 'versions.md').read_text()
+    for key in json.loads(versions.save(1).to_bytes()):
+        assert f'`{key}`' in page
 
 
 def test_a_copy_of_the_directory_is_as_good(versions, run, tmp_path, capsys):

@@ -63,6 +63,12 @@ def test_an_operator_may_start_with_it(versions, file, other):
     assert other.latest_accepted(versions.layout, versions.backbone).manifest.number == 1
 
 
+def test_the_way_back_from_it_leads_to_the_version_in_use(versions, file):
+    assert import_(versions.store, file, versions.layout, versions.backbone, True).parent == 2
+    (versions.folder / 'current.json').write_text('{}')
+    assert import_(versions.store, file, versions.layout, versions.backbone).parent == 0
+
+
 def test_an_adapter_file_alone_gets_in(versions, other, tmp_path):
     path = tmp_path / 'adapter-000012.npz'
     path.write_bytes(versions.adapter(12).to_bytes())
