@@ -1,4 +1,4 @@
-"""The program `instantft`: `instantft evaluate SOURCE`."""
+"""The program `instantft`: `instantft evaluate SOURCE`, `instantft versions COMMAND DIR`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from instantft_ros.evaluate import command
+from instantft_ros.governance import command as versions_command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -18,6 +19,10 @@ def main(argv: list[str] | None = None) -> int:
         description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_arguments(evaluate)
     evaluate.set_defaults(run=command.run)
+    versions = commands.add_parser(
+        'versions', help='list, compare, carry over and check the adapters of a node',
+        description=versions_command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    versions_command.add_arguments(versions)
     arguments = parser.parse_args(argv)
     code: int = arguments.run(arguments)
     return code

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
 import hashlib
 from pathlib import Path
@@ -12,7 +12,6 @@ from instantft_ros.governance.audit_chain import (
     BEGAN_AGAIN,
     Chain,
     last_link,
-    Line,
     Link,
     read_chain,
 )
@@ -24,10 +23,15 @@ NAME = 'audit.jsonl'
 class Verified:
     """What a whole log holds; `first` above 1: its older files lie elsewhere."""
 
-    events: int
+    kinds: Counter[str]
     first: int
     last: Link
     torn_bytes: int
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return self.kinds.total()
 
 
 def full_files(path: Path) -> list[Path]:
@@ -49,22 +53,28 @@ def read_newest(path: Path) -> tuple[Link, Chain]:
     return chain.last, chain
 
 
-def verify(path: Path, see: Callable[[Line], None] = lambda line: None) -> Verified:
+def verify(path: Path) -> Verified:
     """Check every file of a log from its oldest; raises `AuditError` and `OSError`."""
-    events, first, link, torn = 0, 0, None, 0
+    while True:
+        files = full_files(path)
+        try:
+            return _verify(path, files)
+        except (AuditError, FileNotFoundError):
+            if files == full_files(path):
+                raise
+            # a node began the next file meanwhile
 
-    def count(line: Line) -> None:
-        nonlocal events, first
-        events += 1
-        first = first or line.sequence
-        see(line)
 
-    for file in full_files(path) + ([path] if path.exists() else []):
-        chain = read_chain(file, link, count)
+def _verify(path: Path, files: list[Path]) -> Verified:
+    kinds: Counter[str] = Counter()
+    first, link, torn = 0, None, 0
+    for file in [*files, path] if path.exists() else files:
+        chain = read_chain(file, link, lambda line: kinds.update([line.kind]))
         if chain.torn_bytes and file != path:
             raise AuditError(f'{file}: ends with {chain.torn_bytes} bytes that are no line')
+        first = first or (chain.first.sequence if chain.first else 0)
         link, torn = chain.last or link, chain.torn_bytes
-    return Verified(events, first, link or Link(), torn)
+    return Verified(kinds, first, link or Link(), torn)
 
 
 def sha256_of(path: Path) -> str:

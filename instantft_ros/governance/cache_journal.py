@@ -37,7 +37,8 @@ class JournalContent:
     """
     What a journal holds.
 
-    bytes: up to the end of the last whole record. notices: what was passed over or set aside.
+    bytes: up to the end of the last whole record. damaged_bytes: those between records.
+    notices: what was passed over or set aside.
     unusable: why nothing may be written to the file; '': it may.
     """
 
@@ -46,6 +47,7 @@ class JournalContent:
     open_corrections: int = 0
     notices: tuple[str, ...] = ()
     unusable: str = ''
+    damaged_bytes: int = 0
 
 
 def read_journal(path: Path, form: RecordFormat, max_bytes: int) -> JournalContent:
@@ -96,7 +98,7 @@ def _read(data: mmap.mmap, path: Path, form: RecordFormat) -> JournalContent:
     if end != len(data):
         notices.append(f'{path}: {len(data) - end} bytes behind the last of {count} whole records '
                        'are none and were left out')
-    return JournalContent(end, places, open_corrections, tuple(notices))
+    return JournalContent(end, places, open_corrections, tuple(notices), damaged_bytes=end - whole)
 
 
 def inspect(path: Path) -> tuple[RecordFormat, JournalContent]:

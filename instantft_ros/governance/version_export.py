@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import dataclasses
 import io
 from pathlib import Path
@@ -53,9 +54,11 @@ def import_(store: VersionStore, path: Path, layout: FeatureLayout, backbone: st
     except AdapterError as error:
         raise VersionError(f'{path}: {error}') from error
     origin = f'version {came.number} of {came.robot or "a robot without a name"}' if came else ''
-    number = store.next_number()
+    number, parent = store.next_number(), 0
+    with suppress(DamagedVersionError):  # the way back from it leads to the one in use
+        parent = store.current() or 0
     manifest = dataclasses.replace(
-        came or VersionManifest(number, 0, 'pending'), number=number, parent=0, time='',
+        came or VersionManifest(number, 0, 'pending'), number=number, parent=parent, time='',
         origin=origin or f'the file {path.name}', reason='',
         state='accepted' if use else 'pending', accepted_by='import' if use else '')
     manifest = store.save(adapter, manifest)

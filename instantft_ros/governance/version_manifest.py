@@ -104,9 +104,6 @@ class VersionManifest:
     @staticmethod
     def from_bytes(data: bytes) -> VersionManifest:
         """Read what `to_bytes` wrote; raises `DamagedVersionError` that names the key."""
-        if len(data) > MAX_MANIFEST_BYTES:
-            raise DamagedVersionError(f'a manifest of {len(data)} bytes, at most '
-                                      f'{MAX_MANIFEST_BYTES} are read')
         try:
             content = json.loads(data)
         except (ValueError, RecursionError) as error:

@@ -88,8 +88,9 @@ class Versions:
     def manifest(self, number: int, parent: int = 0, state: str = 'accepted', **more):
         return VersionManifest(
             number=number, parent=parent, state=state, class_names=('a', 'b', 'c'),
-            accepted_by='gate' if state == 'accepted' else '', robot='r2',
-            **({'corrections': {'a': number, 'b': 2}, 'figures': Figures(0.5 / (number + 1), 0.9),
+            accepted_by='gate' if state == 'accepted' else '',
+            **({'robot': 'r2', 'corrections': {'a': number, 'b': 2},
+                'figures': Figures(0.5 / (number + 1), 0.9),
                 'train_ms': 4.5, 'schedule': {'epochs': 10, 'optimizer': 'adam'},
                 'session': 's', 'cache_version': 10 * number, 'backend': 'cpu',
                 'package_version': '0.1.0', 'reason': 'loss 1.0 -> 0.5'} | more))

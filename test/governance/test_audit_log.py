@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from instantft_ros.core.errors import AuditError, LockedError, StateError
-from instantft_ros.governance import append_file
+from instantft_ros.governance import append_file, audit_files
 from instantft_ros.governance.audit_chain import MAX_LINE, read_chain
 from instantft_ros.governance.audit_files import verify
 from instantft_ros.governance.audit_log import AuditLog
@@ -162,6 +162,25 @@ def test_the_chain_goes_on_over_full_files(path, clock, tmp_path):
     files[0].unlink()  # older files may lie elsewhere
     assert verify(path).first > 1
     AuditLog(path, clock).close()
+
+
+def test_a_file_that_begins_while_the_log_is_checked(path, clock, monkeypatch):
+    log = AuditLog(path, clock, max_bytes=2000)
+    for i in range(20):
+        log.append('correction', frame=i)
+    real = audit_files.full_files
+
+    def late(at: Path) -> list[Path]:
+        found = real(at)
+        monkeypatch.undo()
+        for i in range(20):
+            log.append('correction', frame=i)
+        return found
+
+    monkeypatch.setattr(audit_files, 'full_files', late)
+    found = verify(path)
+    assert found.last == log.link and found.events == log.link.sequence
+    log.close()
 
 
 def test_a_file_that_does_not_follow_the_full_one_is_refused(path, clock, tmp_path):

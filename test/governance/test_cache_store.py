@@ -35,8 +35,8 @@ def parts(record: FeatureRecord) -> tuple[np.ndarray, ...]:
 
 
 def sample(stamp: int, label: int = 1, issued: int = 0, camera: str = 'belt') -> CorrectionRecord:
-    return CorrectionRecord(FrameId(camera, stamp), label, issued or stamp, f'g{stamp}',
-                            features(stamp))
+    return CorrectionRecord(FrameId(camera, stamp), label, issued or stamp,
+                            f'g{stamp} {issued}', features(stamp))
 
 
 def opened(folder) -> CacheStore:
@@ -138,6 +138,14 @@ def test_retractions_survive_snapshots_and_restarts(tmp_path, at_any_size):
     assert node.state() == []
 
 
+def test_as_many_retractions_are_kept_as_samples(tmp_path, at_any_size):
+    store = opened(tmp_path)
+    for stamp in (5, 1, 9, 3, 7, 2, 8, 4, 6):
+        store.append([CorrectionRecord(FrameId('belt', stamp), None, 10 * stamp)])
+    assert store.compact(store.plan([]))
+    assert sorted(each[2] for each in content(store)) == [40, 50, 60, 70, 80, 90]
+
+
 def test_every_field_comes_back(tmp_path):
     store = opened(tmp_path)
     records = [sample(1, camera='büro \ud800'), sample(-2), CorrectionRecord(
@@ -205,6 +213,7 @@ def test_a_journal_torn_at_any_byte_keeps_what_was_whole(tmp_path):
         store = opened(tmp_path)
         assert [each[0].stamp_ns for each in content(store)] == [*range(1, whole + 1), 9]
         assert not store.notices
+    assert [each.name for each in tmp_path.iterdir()] == ['cache.journal']
 
 
 def test_a_changed_byte_costs_one_record(tmp_path):

@@ -3,6 +3,7 @@
 from contextlib import suppress
 import io
 import resource
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -60,6 +61,12 @@ def test_an_operator_may_start_with_it(versions, file, other):
     manifest = import_(other, file, versions.layout, versions.backbone, use=True)
     assert (manifest.state, manifest.accepted_by) == ('accepted', 'import')
     assert other.latest_accepted(versions.layout, versions.backbone).manifest.number == 1
+
+
+def test_the_way_back_from_it_leads_to_the_version_in_use(versions, file):
+    assert import_(versions.store, file, versions.layout, versions.backbone, True).parent == 2
+    (versions.folder / 'current.json').write_text('{}')
+    assert import_(versions.store, file, versions.layout, versions.backbone).parent == 0
 
 
 def test_an_adapter_file_alone_gets_in(versions, other, tmp_path):
@@ -124,9 +131,12 @@ def test_absurd_sizes_are_refused(versions, file, other, tmp_path, monkeypatch):
     monkeypatch.setitem(version_export.MEMBERS, 'manifest.json', 10_000)
     with zipfile.ZipFile(file) as archive:
         manifest = archive.read('manifest.json')
-    bomb = packed(('manifest.json', manifest), ('adapter.npz', bytes(10 << 20)),
+    bomb = packed(('manifest.json', manifest), ('adapter.npz', bytes(16 << 20)),
                   method=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
     assert 'unpacks to more than 10000' in refused(other, versions, tmp_path / 'x.zip', bomb)
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20  # it is not unpacked
+    tracemalloc.stop()
     assert 'has more than' in refused(other, versions, tmp_path / 'x.zip', bytes(200_000))
 
 

@@ -1,5 +1,6 @@
 """A version is there whole or not at all, and a damaged one is never loaded."""
 
+import dataclasses
 import errno
 import json
 import math
@@ -188,6 +189,15 @@ def test_a_version_of_another_number_is_damaged(versions):
         (versions.folder / f'adapter-000002.{end}').write_bytes(data)
     (listed,) = [each for each in versions.store.entries() if each.number == 2]
     assert 'number must be 2, got 1' in listed.problem
+
+
+def test_a_manifest_for_other_weights_is_damaged(versions):
+    saved = versions.save(1)
+    for key in ('digest', 'backbone'):
+        forged = dataclasses.replace(saved, **{key: 64 * '0'})
+        (versions.folder / 'adapter-000001.json').write_bytes(forged.to_bytes())
+        with pytest.raises(DamagedVersionError, match='must have the digest'):
+            versions.store.load(1)
 
 
 def test_listing_tells_the_damage(versions):
