@@ -18,7 +18,7 @@ from instantft_ros.core.errors import AuditError, StateError
 from instantft_ros.core.files import sync_folder, write_atomically
 from instantft_ros.governance.append_file import AppendFile
 from instantft_ros.governance.audit_chain import BEGAN_AGAIN, CONTINUED, encode, Link
-from instantft_ros.governance.audit_files import free_name, read_newest, sha256_of
+from instantft_ros.governance.audit_files import free_name, full_files, read_newest, sha256_of
 from instantft_ros.governance.state_lock import StateLock
 from instantft_ros.governance.utc_time import Clock, utc_text
 
@@ -153,7 +153,7 @@ class AuditLog:
         self._path.rename(full)
         self._file.close()
         self._file, self._size = None, 0
-        self._first.append((CONTINUED, {'file': full.name, 'hash': self._link.hash}))
+        self._continue(full, self._link)
         sync_folder(self._path.parent)
         self._open()
 
@@ -169,7 +169,12 @@ class AuditLog:
                                  'instantft versions verify DIR --set-aside') from error
             return self._set_aside(str(error))
         self._torn_bytes = chain.torn_bytes
+        if chain.first is None and link != Link():  # a crash came between two files
+            self._continue(full_files(self._path)[-1], link)
         return link, chain.bytes
+
+    def _continue(self, full: Path, link: Link) -> None:
+        self._first.append((CONTINUED, {'file': full.name, 'hash': link.hash}))
 
     def _set_aside(self, reason: str) -> tuple[Link, int]:
         """Give the log another name, and in one step put the first line of a new one there."""

@@ -190,12 +190,20 @@ def test_a_file_that_does_not_follow_the_full_one_is_refused(path, clock, tmp_pa
     (tmp_path / 'other' / 'audit.jsonl').rename(path)
     with pytest.raises(AuditError, match='line 1: must follow on'):
         AuditLog(path, clock)
-    path.unlink()  # as after a crash between two files
-    log = AuditLog(path, clock)
-    assert log.link.sequence == 3
-    log.append('swap')
-    log.close()
-    assert verify(path).events == 4
+
+
+@pytest.mark.parametrize('left', [None, b'', b'{"seq'])
+def test_a_crash_between_two_files(path, clock, tmp_path, left):
+    filled(path, clock)
+    path.rename(tmp_path / 'audit-000001.jsonl')
+    if left is not None:
+        path.write_bytes(left)
+    for events in (3, 0, 2):
+        filled(path, clock, events)
+    kinds = [line['kind'] for line in lines_of(path)]
+    assert kinds == ['continued', *(['torn'] if left else []), *5 * ['correction']]
+    assert lines_of(path)[0]['fields']['file'] == 'audit-000001.jsonl'
+    assert verify(path).events == 3 + len(kinds)
 
 
 def test_a_full_disk_is_told_once_and_the_gap_afterwards(path, clock, monkeypatch):
