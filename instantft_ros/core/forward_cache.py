@@ -11,6 +11,7 @@ there is no room waits for as long as its frame is held in the ring of recent fr
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -109,6 +110,7 @@ class ForwardCache:
         self._entries: dict[FrameId, _Entry] = {}
         self._selection: BalancedSelection[FrameId] = BalancedSelection(self.capacity,
                                                                         self.layout.classes)
+        self._let_in: deque[FrameId] = deque(maxlen=self.capacity)
         self._free = list(range(self.capacity - 1, -1, -1))
         self._used = np.zeros(self.capacity, bool)
         self._holdout = np.zeros(self.capacity, bool)
@@ -137,6 +139,18 @@ class ForwardCache:
         """Give the label that a sample is kept with, None where there is none."""
         entry = self._entries.get(frame)
         return None if entry is None or entry.slot is None else entry.label
+
+    def let_in(self) -> list[tuple[FrameId, int, int, str]]:
+        """
+        Give what came in since this was asked last: frame, label, when issued, and group.
+
+        Beside what was added itself it may be a sample that had waited, and for which a
+        retraction made room.
+        """
+        entries = [(frame, self._entries.get(frame)) for frame in self._let_in]
+        self._let_in.clear()
+        return [(frame, entry.label, entry.issued_ns, entry.group) for frame, entry in entries
+                if entry is not None and entry.slot is not None and entry.label is not None]
 
     def counts(self) -> np.ndarray:
         """Count the samples of each class, (C,) int64, holdout included."""
@@ -309,6 +323,7 @@ class ForwardCache:
             if entry.record is None:  # its features were in that slot alone
                 del self._entries[frame]
                 self._selection.discard(frame)
+        self._let_in += entering
         for frame in entering:
             entry = self._entries[frame]
             entry.slot = self._free.pop()

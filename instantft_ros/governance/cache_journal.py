@@ -29,7 +29,7 @@ class Place:
             return Place(replace(record, features=None), offset, size)
         if before is None:
             return Place(record, -1, size)
-        return replace(before, standing=replace(record, group=before.standing.group))
+        return replace(before, standing=record)
 
 
 @dataclass(frozen=True)

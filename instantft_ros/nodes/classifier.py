@@ -300,10 +300,13 @@ class ClassifierNode(ManagedNode):
         if self._state is None:
             return
         if answer.changed and not isinstance(read, Answer):
-            ring = self._pipeline.ring
+            ring, cache = self._pipeline.ring, self._pipeline.cache
             self._state.labelled([
-                CorrectionRecord(frame, answer.label, read.issued_ns, answer.group,
-                                 ring.get(frame)) for frame in answer.changed])
+                *(CorrectionRecord(frame, answer.label, read.issued_ns, answer.group,
+                                   ring.get(frame)) for frame in answer.changed),
+                *(CorrectionRecord(frame, label, issued_ns, group, ring.get(frame))
+                  for frame, label, issued_ns, group in cache.let_in()
+                  if frame not in answer.changed)])
         said = '' if isinstance(read, Answer) else str(read.label)
         self._state.log('correction', id=message.id, operator=message.operator_id,
                         view='' if isinstance(read, Answer) else read.view, said=said,

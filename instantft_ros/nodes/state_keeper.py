@@ -96,6 +96,7 @@ class StateKeeper:
                           record.label, record.issued_ns, record.group)
         for record in records:
             cache.forget(record.frame)  # no ring holds it
+        cache.let_in()
         return len(cache), self._cache.open_corrections
 
     # while the node runs

