@@ -48,7 +48,7 @@ class Snapshot:
         self._source = path.open('rb')
         self._target = self._partial.open('wb')
         self._taken = plan.end
-        self._moved: dict[FrameId, int] = {}
+        self._moved: dict[FrameId, tuple[int, int]] = {}
         self._tail, self.size = 0, 0
         self.notices: tuple[str, ...] = ()
 
@@ -65,8 +65,10 @@ class Snapshot:
                     self.notices = (f'{self._path}: damaged since it was written', )
                     continue
                 record = replace(record, features=stored.correction.features)
-            self._moved[record.frame] = self.size if record.features is not None else -1
-            self._write(form.sample(record, opens=False))
+            data = form.sample(record, opens=False)
+            offset = self.size if record.features is not None else -1
+            self._moved[record.frame] = offset, len(data)
+            self._write(data)
         self._tail = self.size
 
     def _write(self, data: bytes) -> None:
@@ -97,7 +99,8 @@ class Snapshot:
             if place.offset >= self._plan.end:
                 found[frame] = replace(place, offset=place.offset - self._plan.end + self._tail)
             elif frame in self._moved:
-                found[frame] = replace(place, offset=self._moved[frame])
+                offset, size = self._moved[frame]
+                found[frame] = replace(place, offset=offset, bytes=size)
             elif place.standing.label is None:
                 found[frame] = replace(place, offset=-1)
         return found
