@@ -88,7 +88,7 @@ class DriftMonitor:
         Gives the signal that raised an alarm, or an empty text.
         """
         mean = self._usual.setdefault(view, _MeanFeatures(
-            self._policy.block * self._policy.reference))
+            self._policy.block * self._policy.reference // 4))
         found = ''
         for signal, value in (('confidence', confidence),
                               ('features', mean.distance(features))):
