@@ -3,7 +3,6 @@
 from array import array
 from pathlib import Path
 import random
-import time
 
 from builtin_interfaces.msg import Duration, Time
 from lifecycle_msgs.msg import Transition
@@ -179,20 +178,19 @@ def test_a_flood_of_corrections_starves_no_image_and_each_is_answered_or_counted
     flood = robot.node.create_publisher(Correction, 'corrections', QoSProfile(depth=60_000))
     robot.wait(lambda: flood.get_subscription_count() == 1)
     robot.wait(lambda: robot.node.count_publishers('correction_acks') == 1)
-    count = 30_000
-    slowest = 0.0
+    count, overtook = 30_000, 0
     for number in range(count):
         index = 1 + number % 10
         flood.publish(Correction(stamp=Time(sec=index), class_id=number % 10))
-        if number % 3000 == 2999:
-            begin_s = time.monotonic()
+        if number % 10_000 == 9999:
+            before = acks[0]
             robot.show(100 + number)
-            slowest = max(slowest, time.monotonic() - begin_s)
+            overtook += acks[0] - before < 5000
     robot.wait(lambda: (robot.status.corrections_accepted + robot.status.corrections_rejected
                         + robot.status.corrections_dropped) == count, 60.0)
     handled = robot.status.corrections_accepted + robot.status.corrections_rejected
     robot.wait(lambda: acks[0] == handled, 60.0)
-    assert slowest < 5.0  # no starvation; how quick it is is for the benchmark
+    assert overtook == 3, 'an image waits for a turn of corrections, not for all of them'
     assert robot.status.corrections_queued == 0
 
 
