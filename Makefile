@@ -2,6 +2,7 @@
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
 # make bench  the benchmark, about an hour, resumable    make bench-quick   in under 5 minutes
+# make faults  the fault campaign, about 10 minutes      make soak   2,000 retrainings
 # make fuzz   the decoders, guided by coverage, for ten minutes (x86-64, Python 3.11 and later)
 # make flood  four cameras and 10,000 corrections a second, for a minute
 # make test-aarch64   the core's tests on AArch64, emulated (Debian or Ubuntu)
@@ -9,7 +10,7 @@
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: bench bench-quick flood fuzz demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
+.PHONY: bench bench-quick flood fuzz faults soak demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -49,6 +50,12 @@ bench: hw-model
 
 bench-quick: hw-model
 	scripts/in_env python -m benchmark.run --quick
+
+faults: build
+	scripts/in_env python -m benchmark.faults
+
+soak: build
+	scripts/in_env python -m benchmark.soak
 
 fuzz: build
 	scripts/in_fuzz_env python scripts/fuzz.py
