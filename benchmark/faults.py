@@ -47,10 +47,9 @@ from instantft_ros.nodes import qos
 from instantft_ros.nodes.state_keeper import StateKeeper
 
 sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
-from test_failing_accelerators import FakeAccelerator
-
 from harness import Robot
 from harness import robot as make_robot
+from test_failing_accelerators import FakeAccelerator
 
 OUT = ROOT / 'out/faults'
 KILLS = 50

@@ -34,7 +34,7 @@ class GatePolicy:
 
     loss_tolerance: float = 0.1
     accuracy_tolerance: float = 0.1
-    guard_tolerance: float = 0.25
+    guard_tolerance: float = 0.2
 
 
 @dataclass(frozen=True)

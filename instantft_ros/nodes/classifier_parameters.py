@@ -80,7 +80,7 @@ class ClassifierParameters:
                                           'adapter may still go live', low=0.0, high=1.0,
                                           live=True)
 
-    guard_tolerance: float = parameter(0.25, 'fall of the accuracy on images from before the '
+    guard_tolerance: float = parameter(0.2, 'fall of the accuracy on images from before the '
                                        'drift with which a new adapter may still go live',
                                        low=0.0, high=1.0, live=True)
     quarantine_share: float = parameter(0.1, 'corrections that disagree with everything are set '

@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 from std_srvs.srv import SetBool, Trigger
-from test_failing_accelerators import fake, good, warned  # noqa: F401
 from test_real_robot import image_of
 
 from instantft_ros.action import FineTune
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.msg import CorrectionAck, Status
 from instantft_ros.srv import Approve, Import, Rollback
+from test_failing_accelerators import fake, good, warned  # noqa: F401
 
 
 def manifest(folder: Path, number: int) -> dict:
