@@ -42,8 +42,9 @@ class ClassifierParameters:
     recency_s: float = parameter(300.0, 'time constant in seconds with which a full cache '
                                  'prefers newer frames', low=1e-3, high=1e9)
 
-    replay_per_class: int = parameter(8, 'a class with fewer corrections is filled up with so '
-                                      'many images from before the drift', low=0, high=1000)
+    replay_per_class: int = parameter(8, 'images of each class from before the drift that are '
+                                      'trained on with the corrections; 0: none, and no guard '
+                                      'set', low=0, high=1000)
 
     rank: int = parameter(16, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
