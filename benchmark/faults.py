@@ -41,10 +41,12 @@ from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.errors import InstantFTError
 from instantft_ros.core.forward_cache import ForwardCache
+from instantft_ros.demo.belt import Belt, Drift, STATION
 from instantft_ros.models import DEFAULT_MANIFEST
 from instantft_ros.msg import Correction, CorrectionAck
 from instantft_ros.nodes import qos
 from instantft_ros.nodes.state_keeper import StateKeeper
+from instantft_ros.training import replay
 
 sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
 from harness import Robot
@@ -271,10 +273,26 @@ def _flood(folder: Path) -> None:
                    + robot.status.corrections_dropped == 20_000, 60.0)
 
 
-@fault('everything is corrected to one class', 'no adapter that forgets the others goes live')
+def _with_replay_of_the_belt(folder: Path) -> Path:
+    """Give the network a replay file of the robot's own camera (doc/on_your_robot.md)."""
+    for path in DEFAULT_MANIFEST.parent.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / path.name)
+    belt, (x, y, width, height) = Belt(seed=9, drift=Drift(1e9, 1e9), dwell=1), STATION
+    images = np.stack([cv2.resize(belt.frame(index)[y:y + height, x:x + width], (112, 112),
+                                  interpolation=cv2.INTER_AREA) for index in range(300)])
+    labels = np.array([belt.label(index) for index in range(300)])
+    replay.write(folder / 'manifest.json', images, labels, per_class=16)
+    return folder / 'manifest.json'
+
+
+@fault('everything is corrected to one class', 'no adapter that forgets the others goes live, '
+       'where the replay images are of the same camera')
 def _one_class(folder: Path) -> None:
-    with predicting(folder, min_corrections=1_000_000, max_wait_s=1e6) as robot:
-        robot.belt = type(robot.belt)(seed=3, drift=type(robot.belt.drift)(1e9, 1e9), dwell=1)
+    manifest = _with_replay_of_the_belt(folder)
+    with predicting(folder, min_corrections=1_000_000, max_wait_s=1e6,
+                    manifest=str(manifest)) as robot:
+        robot.belt = Belt(seed=3, drift=Drift(1e9, 1e9), dwell=1)
         before = robot.accuracy(range(200, 300))
         robot.accuracy(range(2, 130))
         for index in range(2, 130):
