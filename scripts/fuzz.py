@@ -1,14 +1,21 @@
+#!/usr/bin/env python3
 """
-Fuzz the decoders of images and files, guided by coverage (atheris, libFuzzer).
+Fuzz the decoders of what comes from outside, guided by coverage: `make fuzz`.
 
-Whatever comes in, a decoder either gives something of the right kind or refuses it with an error
-of this package that has a reason. Anything else is a finding: another exception, a crash, more
-than RSS_LIMIT_MB of memory, more than INPUT_LIMIT_S for one input. Each finding's input is kept
-in out/fuzz/, and the run ends with exit code 1.
+The engine is Atheris: libFuzzer on Python's bytecode. Targets, in turns: raw image messages,
+compressed ones, adapter files, manifests, replay files. A finding is
 
-    make fuzz                           ten minutes, all targets
-    scripts/in_fuzz_env python scripts/fuzz.py --target adapter --seconds 60
-    scripts/in_fuzz_env python scripts/fuzz.py --target adapter --input out/fuzz/adapter/crash-...
+- an exception other than the decoder's declared one, or a declared one without a message;
+- an accepted input that cannot be used (targets.py asserts what must hold);
+- more than 1 GiB of memory, or a MemoryError, even one behind a declared error;
+- more than 5 s of processor time (or 20 s in all), or a crash of the process.
+
+Each is written to out/fuzz/ with the input that shows it, one for each place; then the exit code
+is 1. Every run begins with a decoder that has planted faults; when they are not found, the exit
+code is 2. The corpus is kept and a later run starts from it.
+
+OpenCV's decoders are native code without coverage: there libFuzzer changes inputs blindly. What
+is read by cv_bridge is not covered either.
 """
 
 from __future__ import annotations
@@ -16,183 +23,187 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-import io
-import json
+import hashlib
 from pathlib import Path
 import re
+import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-from types import SimpleNamespace
+import time
 
-ROOT = Path(__file__).parents[1]
-OUT = ROOT / 'out/fuzz'
-RSS_LIMIT_MB, INPUT_LIMIT_S, MAX_BYTES = 1024, 10, 8192
-MODELS = ROOT / 'instantft_ros/models/lenet5_fashion_mnist'
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / 'out' / 'fuzz'
 
+#: In the order in which they run.
+TARGETS = ('raw_image', 'compressed_image', 'adapter', 'manifest', 'replay')
+#: One input may take so long in all, seconds.
+LIMIT_S = 20
+
+PLANTED_S = 30.0
+PLANTED_FAULTS = 6
 
 @dataclass(frozen=True)
-class Target:
-    """What is fed with bytes, the errors it may raise, and inputs to start from."""
+class Summary:
+    """What one target's run did; `arcs` are edges of the instrumented code that were passed."""
 
-    feed: Callable[[bytes], object]
-    allowed: tuple[type[Exception], ...]
-    seeds: Callable[[], list[bytes]]
-
-
-def targets() -> dict[str, Target]:
-    """Import what is to be fuzzed, instrumented."""
-    import atheris
-    with atheris.instrument_imports(include=['instantft_ros', 'json', 'zipfile', 'numpy.lib']):
-        from instantft_ros.core import errors, image_header, images, manifest, replay
-        from instantft_ros.core.adapter import Adapter
-        from instantft_ros.core.features import FeatureLayout
-    import cv2
-    import numpy as np
-
-    reader = images.ImageReader(None)
-    encodings = [*images.ENCODINGS, 'nonsense', '']
-    file = Path(tempfile.mkdtemp()) / 'file'
-
-    def raw(data: bytes) -> object:
-        provider = atheris.FuzzedDataProvider(data)
-        sides = [1, 2, 3, 16, 17, 2**14, 2**14 + 1, 2**31, 2**32 - 1]
-
-        def number() -> int:
-            return (provider.PickValueInList(sides) if provider.ConsumeBool() else
-                    provider.ConsumeIntInRange(0, 64))
-
-        message = SimpleNamespace(
-            encoding=provider.PickValueInList(encodings), width=number(), height=number(),
-            step=number(), is_bigendian=provider.ConsumeIntInRange(0, 255), data=b'')
-        message.data = provider.ConsumeBytes(provider.remaining_bytes())
-        image = reader.read(message)
-        assert image.dtype == np.uint8 and image.size > 0, image.dtype
-        assert image.shape[:2] == (message.height, message.width), image.shape
-        return image
-
-    def compressed(data: bytes) -> object:
-        image = reader.read(SimpleNamespace(format='jpeg', data=data))
-        assert image.dtype == np.uint8 and image.ndim == 3
-        assert image.shape[0] * image.shape[1] <= image_header.MAX_PIXELS
-        return image
-
-    def through_a_file(load: Callable[[Path], object]) -> Callable[[bytes], object]:
-        def feed(data: bytes) -> object:
-            file.write_bytes(data)
-            return load(file)
-
-        return feed
-
-    def pictures() -> list[bytes]:
-        small = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3)
-        progressive = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
-        return [cv2.imencode('.jpg', small)[1].tobytes(), cv2.imencode('.png', small)[1].tobytes(),
-                cv2.imencode('.jpg', small, progressive)[1].tobytes(),
-                cv2.imencode('.png', small[..., 0])[1].tobytes()]
-
-    def replay_files() -> list[bytes]:
-        stream = io.BytesIO()
-        np.savez(stream, images=np.zeros((2, 4, 4), np.uint8), labels=np.array([0, 1]))
-        return [stream.getvalue()]
-
-    layout = FeatureLayout((3, 5), 4)
-    return {
-        'raw': Target(raw, (errors.ImageError,), lambda: [bytes(range(64)), bytes(600)]),
-        'compressed': Target(compressed, (errors.ImageError,), pictures),
-        'adapter': Target(Adapter.from_bytes, (errors.AdapterError,), lambda: [
-            Adapter.initial(layout, 'ab' * 32, rank).to_bytes() for rank in (1, 4)]),
-        'manifest': Target(through_a_file(manifest.Manifest.load), (errors.ManifestError,),
-                           lambda: [(MODELS / 'manifest.json').read_bytes()]),
-        'replay': Target(through_a_file(lambda path: replay.read_images(path, 10)),
-                         (errors.ManifestError,), replay_files),
-        # does not belong to a run: the test of this fuzzer looks for the fault in it
-        'planted': Target(atheris.instrument_func(_planted), (errors.ImageError,),
-                          lambda: [b'seed']),
-    }
-
-
-def _planted(data: bytes) -> None:
-    if data[:1] == b'F' and data[1:2] == b'A' and data[2:3] == b'U':
-        raise IndexError('planted')
+    executions: int
+    per_s: float
+    arcs: int
+    corpus: int
+    findings: tuple[Path, ...]
 
 
 def main() -> int:
-    """Fuzz each target in a process of its own, and tell what was found."""
-    parser = argparse.ArgumentParser(prog='fuzz.py', description=__doc__,
+    """Fuzz; an exit code."""
+    parser = argparse.ArgumentParser(prog='scripts/in_fuzz_env python scripts/fuzz.py',
+                                     description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--seconds', type=int, default=600,
-                        help='for all targets together (default: %(default)s)')
-    parser.add_argument('--target', help='only this one')
-    parser.add_argument('--seed', type=int, default=1, help='of the mutations')
-    parser.add_argument('--input', type=Path, help='feed this file to --target, once')
-    parser.add_argument('--inside', action='store_true', help=argparse.SUPPRESS)
+    parser.add_argument('--seconds', type=float, default=600.0,
+                        help='of the whole run (default: 600)')
+    parser.add_argument('--target', choices=(*TARGETS, 'planted'),
+                        help='this one only (default: all of them)')
+    parser.add_argument('--seed', type=int, default=1,
+                        help='of the random changes (default: 1); the same seed and corpus give '
+                             'the same inputs in the same order')
+    parser.add_argument('--corpus', type=Path, default=OUT / 'corpus',
+                        help='folder of inputs that reached something new (default: '
+                             'out/fuzz/corpus)')
+    parser.add_argument('--out', type=Path, default=OUT, help='folder of the findings')
+    parser.add_argument('--reproduce', type=Path, metavar='FILE',
+                        help='run this one input of --target and say what it shows')
     args = parser.parse_args()
-    names = [args.target] if args.target else ['raw', 'compressed', 'adapter', 'manifest',
-                                               'replay']
-    if args.inside or args.input:
-        return _inside(args)
-    rows = []
+    out = args.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if args.reproduce:
+        if not args.target:
+            parser.error('--reproduce needs --target')
+        return subprocess.run(worker(args.target, out, '--reproduce', args.reproduce),
+                              check=False).returncode
+    for old in out.iterdir():
+        if old.suffix in ('.input', '.txt', '.log', '.current'):
+            old.unlink()
+    names = [args.target] if args.target else list(TARGETS)
+    seconds = args.seconds
+    if args.target != 'planted':
+        check = out / 'planted'
+        shutil.rmtree(check, ignore_errors=True)
+        check.mkdir()
+        started_s = time.monotonic()
+        check_run = fuzz('planted', PLANTED_S, args.seed, check / 'corpus', check, PLANTED_FAULTS)
+        if len(check_run.findings) < PLANTED_FAULTS:
+            print(f'only {len(check_run.findings)} of {PLANTED_FAULTS} planted faults were '
+                  f'found: the fuzzer is broken, see {check}', file=sys.stderr)
+            return 2
+        print(f'all {PLANTED_FAULTS} planted faults were found', flush=True)
+        seconds -= time.monotonic() - started_s
+    summaries = {}
     for name in names:
-        print(f'{name}: {args.seconds // len(names)} s', flush=True)
-        rows.append(_run(name, args.seconds // len(names), args.seed))
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / 'report.json').write_text(json.dumps(rows, indent=2) + '\n')
-    print(f'\n{"target":12}{"inputs":>12}{"per second":>12}{"coverage":>10}{"corpus":>8}'
-          f'{"findings":>10}')
-    for row in rows:
-        print(f'{row["target"]:12}{row["inputs"]:12}{row["per_second"]:12}{row["coverage"]:10}'
-              f'{row["corpus"]:8}{len(row["findings"]):10}')
-        for finding in row['findings']:
-            print(f'  {finding}')
-    return 1 if any(row['findings'] for row in rows) else 0
+        print(f'{name}: {seconds / len(names):.0f} s', flush=True)
+        summaries[name] = fuzz(name, seconds / len(names), args.seed,
+                               args.corpus.resolve() / name, out,
+                               PLANTED_FAULTS if name == 'planted' else None)
+    print(table(summaries))
+    found = [path for each in summaries.values() for path in each.findings]
+    for path in found:
+        print(f'{path}: {kind_of(path)}')
+    return int(bool(found))
 
 
-def _run(name: str, seconds: int, seed: int) -> dict[str, object]:
-    folder, corpus = OUT / name, OUT / name / 'corpus'
+def fuzz(name: str, seconds: float, seed: int, corpus: Path, out: Path,
+         enough: int | None = None) -> Summary:
+    """
+    Fuzz one target, for some time or until there are `enough` findings.
+
+    After a crash it goes on from the corpus, 20 times at most.
+    """
     corpus.mkdir(parents=True, exist_ok=True)
-    before = set(folder.glob('*-*'))
-    with (folder / 'log.txt').open('wb') as log:
-        subprocess.run([sys.executable, __file__, '--inside', '--target', name, '--seed',
-                        str(seed), '--seconds', str(seconds)], stdout=log,
-                       stderr=subprocess.STDOUT, timeout=seconds + 120, check=False)
-    log_text = (folder / 'log.txt').read_text(errors='replace')
-    # libFuzzer's lines: "#4096 pulse cov: 61 ft: 120 corp: 17/1234b ... exec/s: 2048"
-    last = re.findall(r'#(\d+)\s+\S+\s+cov: (\d+).*?corp: (\d+)/', log_text)[-1:]
-    done = re.search(r'Done (\d+) runs', log_text)
-    inputs = int(done.group(1)) if done else int(last[0][0]) if last else 0
-    findings = sorted(str(each.relative_to(ROOT)) for each in set(folder.glob('*-*')) - before)
-    if not done and not findings:
-        findings = [f'it ended early, see {folder.relative_to(ROOT)}/log.txt']
-    return {'target': name, 'seconds': seconds, 'inputs': inputs,
-            'per_second': round(inputs / max(seconds, 1)),
-            'coverage': int(last[0][1]) if last else 0, 'corpus': int(last[0][2]) if last else 0,
-            'findings': findings}
+    log = out / f'{name}.log'
+    executions, arcs, started_s = 0, 0, time.monotonic()
+    for attempt in range(20):
+        left_s = round(seconds - (time.monotonic() - started_s))
+        if left_s < 1:
+            break
+        command = worker(name, out, f'-max_total_time={left_s}', f'-seed={seed + attempt}',
+                         f'-timeout={LIMIT_S}', '-rss_limit_mb=0', '-len_control=20',
+                         '-close_fd_mask=3', f'-artifact_prefix={out}/artifact-',
+                         '-print_final_stats=1', corpus)
+        code = _run(command, log, left_s + 60.0,
+                    lambda: enough is not None and len(findings(name, out)) >= enough)
+        text = log.read_text(errors='replace')
+        ran, reached = _counted(text)
+        executions, arcs = executions + ran, max(arcs, reached)
+        if code == 0:
+            break
+        reason = _fatal(text, code)
+        current = (out / f'{name}.current').read_bytes()
+        data = current[8:8 + int.from_bytes(current[:8], 'little')]
+        path = out / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}'
+        path.with_suffix('.input').write_bytes(data)
+        path.with_suffix('.txt').write_text(f'{text[-3000:]}\n{reason}\n')
+        if enough is not None and len(findings(name, out)) >= enough:
+            break
+    return Summary(executions, executions / (time.monotonic() - started_s), arcs,
+                   sum(1 for _ in corpus.iterdir()), findings(name, out))
 
 
-def _inside(args: argparse.Namespace) -> int:
-    import atheris
-    target = targets()[args.target]
+def findings(name: str, out: Path) -> tuple[Path, ...]:
+    """Give what was found in a target, one of each kind: a text, beside it the input."""
+    kinds = {kind_of(path): path for path in sorted(out.glob(f'{name}-*.txt'), reverse=True)}
+    return tuple(kinds.values())
 
-    def feed(data: bytes) -> None:
+
+def kind_of(path: Path) -> str:
+    """Give the last line of a finding: its kind, and the place if that is known."""
+    return path.read_text(errors='replace').strip().splitlines()[-1]
+
+
+def _run(command: list[str], log: Path, limit_s: float, done: Callable[[], bool]) -> int:
+    """Run to its end, to 0 also when `done` says that it need not go on."""
+    deadline_s = time.monotonic() + limit_s
+    with log.open('w') as stream, subprocess.Popen(command, stdout=stream,
+                                                   stderr=subprocess.STDOUT) as process:
         try:
-            target.feed(data)
-        except target.allowed as error:
-            if not str(error):
-                raise AssertionError('refused without a reason') from error
+            while process.poll() is None:
+                if done():
+                    return 0
+                if time.monotonic() > deadline_s:
+                    raise RuntimeError(f'{command} did not end, see {log}')
+                time.sleep(0.2)
+        finally:
+            process.kill()
+    return process.returncode
 
-    if args.input:
-        feed(args.input.read_bytes())
-        return 0
-    folder = OUT / args.target
-    for number, seed in enumerate(target.seeds()):
-        (folder / 'corpus' / f'seed{number}').write_bytes(seed)
-    atheris.Setup([sys.argv[0], str(folder / 'corpus'), f'-max_total_time={args.seconds}',
-                   f'-rss_limit_mb={RSS_LIMIT_MB}', f'-timeout={INPUT_LIMIT_S}',
-                   f'-max_len={MAX_BYTES}', f'-seed={args.seed}', '-print_final_stats=1',
-                   f'-artifact_prefix={folder}/'], feed)
-    atheris.Fuzz()
-    return 0
+
+def _fatal(log: str, code: int) -> str:
+    """Say why the process of a target ended; raises `RuntimeError` when it did not even start."""
+    if 'INITED' not in log and 'SUMMARY: libFuzzer' not in log:
+        raise RuntimeError(f'the fuzzer ended with {code}: {log[-2000:]}')
+    if code == -signal.SIGALRM or 'SUMMARY: libFuzzer: timeout' in log:
+        return f'no end within {LIMIT_S} s'
+    return 'the process crashed'
+
+
+def _counted(log: str) -> tuple[int, int]:
+    """Read executions and arcs from libFuzzer's log."""
+    states = re.findall(r'^#(\d+)\s+\S+\s+cov: (\d+)', log, re.MULTILINE)
+    total = re.findall(r'number_of_executed_units:\s*(\d+)', log)
+    return int(total[-1] if total else states[-1][0] if states else 0), \
+        int(states[-1][1]) if states else 0
+
+
+def worker(name: str, out: Path, *options: object) -> list[str]:
+    """Give the command that runs one target."""
+    return [sys.executable, '-m', 'fuzzing.worker', name, str(out), *map(str, options)]
+
+
+def table(summaries: dict[str, Summary]) -> str:
+    """Write the summary."""
+    rows = [('target', 'executions', 'per s', 'arcs', 'corpus', 'findings')]
+    rows += [(name, f'{each.executions:,}', f'{each.per_s:,.0f}', f'{each.arcs:,}',
+              f'{each.corpus:,}', str(len(each.findings))) for name, each in summaries.items()]
+    return '\n'.join('  '.join([f'{row[0]:18}', *(f'{cell:>12}' for cell in row[1:])])
+                     for row in rows)
 
 
 if __name__ == '__main__':
