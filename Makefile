@@ -3,11 +3,12 @@
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
 # make bench  the benchmark, about an hour, resumable    make bench-quick   in under 5 minutes
 # make test-aarch64   the core's tests on AArch64, emulated (Debian or Ubuntu)
+# make fuzz   fuzz the decoders of messages and files for 10 minutes    -> out/fuzz/
 # make build  set up the environment and build            (make clean: throw both away)
 #
 # Each sets up what it needs. With a ROS 2 environment sourced that one is used.
 
-.PHONY: bench bench-quick demo test test-aarch64 build lint pytest hw-model hw-test hw-report clean
+.PHONY: bench bench-quick demo test test-aarch64 fuzz build lint pytest hw-model hw-test hw-report clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -38,6 +39,9 @@ hw-test: hw-model
 
 test-aarch64:
 	$(PYTHON) scripts/test_aarch64.py
+
+fuzz: build
+	scripts/in_fuzz_env python scripts/fuzz.py
 
 hw-report: hw-model
 	scripts/in_env python hw/report.py
