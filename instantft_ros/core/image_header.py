@@ -33,7 +33,13 @@ def check_size(data: bytes) -> None:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
+    """Read IHDR, once every chunk is no longer than what is there: OpenCV believes its length."""
     if len(data) < 24 or data[12:16] != b'IHDR':
+        return None
+    at = len(PNG_SIGNATURE)
+    while at + 8 <= len(data) and data[at + 4:at + 8] != b'IEND':
+        at += 12 + int.from_bytes(data[at:at + 4], 'big')  # length, type and checksum
+    if at > len(data):
         return None
     return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
 
