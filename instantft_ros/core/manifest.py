@@ -58,10 +58,10 @@ class Manifest:
             return Manifest.from_dict(json.loads(path.read_text()))
         except OSError as error:
             raise ManifestError(f'cannot read the manifest {path}: {error.strerror}') from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ManifestError(f'{path} is not JSON: {error}') from error
         except ManifestError as error:
             raise ManifestError(f'{path}: {error}') from error
+        except (ValueError, RecursionError) as error:  # too many digits or brackets among them
+            raise ManifestError(f'{path} is not JSON: {error}') from error
 
     @staticmethod
     def from_dict(data: Any) -> Manifest:
@@ -96,8 +96,8 @@ class Manifest:
 
     def _check(self) -> None:
         for key, name in (('network', self.network), ('replay', self.replay)):
-            if Path(name).name != name:
-                raise ManifestError(f"{key} must be a file name without a folder, got '{name}'")
+            if Path(name).name != name or '\0' in name:
+                raise ManifestError(f'{key} must be a file name without a folder, got {name!r}')
         if len(self.sha256) != 64 or set(self.sha256) - set('0123456789abcdef'):
             raise ManifestError(f"sha256 must be 64 hexadecimal digits, got '{self.sha256}'")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
@@ -156,9 +156,15 @@ class _Reader:
 
 def _typed(value: Any, kind: type, where: str) -> Any:
     if kind is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise ManifestError(f'{where} must be finite, got an integer of '
+                                f'{value.bit_length()} bits') from error
     if type(value) is not kind:
         raise ManifestError(f'{where} must be {kind.__name__}, got {value!r}')
     if isinstance(value, float) and not math.isfinite(value):
         raise ManifestError(f'{where} must be finite, got {value!r}')
+    if isinstance(value, str) and any('\ud800' <= letter <= '\udfff' for letter in value):
+        raise ManifestError(f'{where} must be UTF-8, got {value!r}')  # messages carry no other
     return value

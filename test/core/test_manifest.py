@@ -34,6 +34,8 @@ def test_round_trip():
     ('format', 2, 'format 2'),
     ('name', None, "lacks 'name'"),
     ('network', '../other.onnx', 'without a folder'),
+    ('network', 'a\0b', 'without a folder'),
+    ('replay', 'a\0b', 'without a folder'),
     ('sha256', 'abc', '64 hexadecimal'),
     ('classes', ['a'], 'two or more'),
     ('classes', ['a', 'a'], 'different'),
@@ -46,6 +48,9 @@ def test_round_trip():
     ('input.mean', [0.0, 0.0], '1 values'),
     ('input.std', [0.0], 'positive'),
     ('input.std', [float('nan')], 'finite'),
+    ('input.mean', [10**400], 'finite'),
+    ('classes', ['a', '\ud800'], 'UTF-8'),
+    ('sha256', '\ud800', 'UTF-8'),
     ('taps', [], 'one or more'),
     ('taps.0.size', -1, 'size must be in'),
     ('taps.0.name', 'logits', 'logits'),
@@ -56,7 +61,9 @@ def test_each_mistake_is_named(path, value, words):
         Manifest.from_dict(changed(path, value))
 
 
-@pytest.mark.parametrize('text', ['', '[]', '{', '\x00\xff', '{"format": 1}'])
+@pytest.mark.parametrize('text', [
+    '', '[]', '{', '\x00\xff', '{"format": 1}', '[' * 100_000,
+    f'{{"format": {"1" * 5000}}}'], ids=range(7))
 def test_files_that_are_no_manifest(tmp_path, text):
     path = tmp_path / 'manifest.json'
     path.write_text(text)
