@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import hashlib
 import io
 from pathlib import Path
-import zipfile
 
 import numpy as np
 
+from instantft_ros.core.array_file import read_arrays
 from instantft_ros.core.errors import AdapterError
 from instantft_ros.core.features import FeatureLayout
 
@@ -17,6 +17,12 @@ FORMAT = 1
 
 #: No adapter file may claim more than this when unpacked.
 MAX_FILE_BYTES = 256 << 20
+
+#: No network has more layers that are tapped.
+MAX_TAPS = 10_000
+
+#: The name of a backbone is a SHA-256 in hexadecimal.
+MAX_NAME_BYTES = 64
 
 
 def cross_entropy(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -111,26 +117,25 @@ class Adapter:
     def from_bytes(data: bytes) -> Adapter:
         """Read what `to_bytes` wrote; raises `AdapterError` for anything else."""
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_FILE_BYTES:
-                raise AdapterError(f'an adapter file unpacks to {size} bytes, at most '
-                                   f'{MAX_FILE_BYTES} are read')
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                if (version := int(arrays['format'])) != FORMAT:
-                    raise AdapterError(f'adapter format {version} is not known, this version '
-                                       f'reads {FORMAT}')
-                a, b = arrays['a'], arrays['b']
-                sizes = tuple(int(size) for size in arrays['tap_sizes'])
-                backbone = arrays['backbone'].tobytes().decode('ascii')
-            if a.dtype != np.float32 or b.dtype != np.float32 or b.ndim != 3:
-                raise AdapterError(f'a and b must be float32, b with 3 axes, got {a.dtype} '
-                                   f'{a.shape} and {b.dtype} {b.shape}')
-            return Adapter(FeatureLayout(sizes, b.shape[0]), a, b, backbone)
-        except AdapterError:
-            raise
-        except Exception as error:  # zipfile and numpy raise many kinds on a damaged file
+            version, a, b, sizes, backbone = read_arrays(
+                io.BytesIO(data), ('format', 'a', 'b', 'tap_sizes', 'backbone'), MAX_FILE_BYTES)
+        except (ValueError, OSError) as error:
             raise AdapterError(f'not an adapter file: {error}') from error
+        if version.shape or version.dtype.kind not in 'iu' or version != FORMAT:
+            raise AdapterError(f'adapter format {version.tolist() if version.size == 1 else "?"} '
+                               f'is not known, this version reads {FORMAT}')
+        if a.dtype != np.float32 or b.dtype != np.float32 or b.ndim != 3 or b.size == 0:
+            raise AdapterError('a and b must be float32, b must have 3 axes, none of length 0, '
+                               f'got {a.dtype} {a.shape} and {b.dtype} {b.shape}')
+        if sizes.dtype.kind not in 'iu' or sizes.shape != b.shape[1:2] or sizes.size > MAX_TAPS \
+                or sizes.min() < 1:
+            raise AdapterError(f'tap_sizes must be {b.shape[1]} positive integers, at most '
+                               f'{MAX_TAPS}, got {sizes.dtype} {sizes.shape}')
+        name = backbone.tobytes() if backbone.nbytes <= MAX_NAME_BYTES else b'\xff'
+        if not name.isascii():
+            raise AdapterError(f'backbone must be at most {MAX_NAME_BYTES} characters of ASCII, '
+                               f'got {backbone.nbytes} bytes')
+        return Adapter(FeatureLayout(tuple(sizes.tolist()), b.shape[0]), a, b, name.decode())
 
     @staticmethod
     def load(path: Path) -> Adapter:

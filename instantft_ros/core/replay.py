@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from instantft_ros.core import nf4
+from instantft_ros.core.array_file import read_arrays
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.errors import ImageError, ManifestError
 from instantft_ros.core.features import FeatureLayout, FeatureRecord
 from instantft_ros.core.forward_cache import CacheUpdate
 
-#: Replay files hold at most so many images, and at most so many bytes.
-MAX_IMAGES, MAX_FILE_BYTES = 10_000, 64 << 20
+#: Replay files hold at most so many images, and at most so many bytes, packed and unpacked.
+MAX_IMAGES, MAX_FILE_BYTES, MAX_UNPACKED_BYTES = 10_000, 64 << 20, 256 << 20
 
 #: Spreads a few samples evenly among many: multiples of the golden ratio, modulo 1.
 _GOLDEN = (5 ** 0.5 - 1) / 2
@@ -116,15 +117,15 @@ def read_images(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
             raise ManifestError(f'{path} has {size} bytes, at most {MAX_FILE_BYTES} are read')
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays['images'], arrays['labels']
+        images, labels = read_arrays(path, ('images', 'labels'), MAX_UNPACKED_BYTES)
     except OSError as error:
         raise ManifestError(f'cannot read the replay images {path}: {error}') from error
     except ManifestError:
         raise
-    except Exception as error:  # zipfile and numpy raise many kinds on a damaged file
+    except ValueError as error:
         raise ManifestError(f'{path} is not a replay file: {error}') from error
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.dtype != np.int64 \
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:] \
+            or images.shape[3:] not in ((), (3,)) or labels.dtype != np.int64 \
             or labels.shape != images.shape[:1] or len(labels) > MAX_IMAGES:
         raise ManifestError(f'{path}: images must be uint8 (R, H, W) or (R, H, W, 3) and labels '
                             f'int64 (R,), R at most {MAX_IMAGES}, got {images.dtype} '

@@ -26,5 +26,5 @@ class Target:
     mutate: Mutator | None = None
     max_bytes: int = 8192
     limit_s: float = 5.0
-    # a JPEG of MAX_PIXELS that is progressive takes 576 MiB, an adapter of MAX_FILE_BYTES 600
+    # a progressive JPEG of MAX_PIXELS takes 600 MiB, an adapter of MAX_FILE_BYTES 800
     growth_mb: int = 1024

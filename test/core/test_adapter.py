@@ -115,6 +115,40 @@ def test_a_file_that_unpacks_to_too_much_is_refused_unread():
         Adapter.from_bytes(stream.getvalue())
 
 
+def changed(**arrays: np.ndarray) -> bytes:
+    """Give an adapter's file with some arrays replaced."""
+    with np.load(io.BytesIO(trained().to_bytes())) as good:
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **{**good, **arrays})
+        return stream.getvalue()
+
+
+@pytest.mark.parametrize(('arrays', 'words'), [
+    ({'tap_sizes': np.array([-3, 15])}, 'tap_sizes'),
+    ({'tap_sizes': np.array([0, 12])}, 'tap_sizes'),
+    ({'tap_sizes': np.array([5.0, 7.0])}, 'tap_sizes'),
+    ({'tap_sizes': np.zeros(100 << 20, np.int8)}, 'tap_sizes'),
+    ({'b': np.zeros((0, 2, 2), np.float32)}, 'b must'),
+    ({'b': np.zeros((3, 0, 2), np.float32), 'tap_sizes': np.zeros(0, np.int64)}, 'b must'),
+    ({'backbone': np.frombuffer(b'\xff' * 64, np.uint8)}, 'backbone'),
+    ({'backbone': np.frombuffer(b'ab' * 33, np.uint8)}, 'backbone'),
+    ({'format': np.array([1, 1])}, 'format'),
+], ids=range(9))
+def test_arrays_that_are_no_adapter_are_refused(arrays, words):
+    with pytest.raises(AdapterError, match=words):
+        Adapter.from_bytes(changed(**arrays))
+
+
+def test_memory_is_taken_only_for_what_the_file_holds():
+    # found by fuzzing: NumPy takes the memory that the header in front declares, 1 TiB
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776,)}\n"
+    array = b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header
+    try:
+        Adapter.from_bytes(array + trained().to_bytes())
+    except AdapterError as error:
+        assert not isinstance(error.__cause__, MemoryError)
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(AdapterError, match=r'nothing\.npz'):
         Adapter.load(tmp_path / 'nothing.npz')

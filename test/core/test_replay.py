@@ -58,6 +58,8 @@ def test_only_a_whole_cache_carries_the_samples():
     ({'images': np.zeros((2, 28, 28), np.uint8), 'labels': np.zeros(3, np.int64)}, r'\(R,\)'),
     ({'images': np.zeros((2, 28, 28), np.uint8), 'labels': np.full(2, 10)}, r'\[0, 10\)'),
     ({'images': np.zeros((2, 28, 28), np.uint8)}, 'not a replay file'),
+    ({'images': np.zeros((2, 28, 28, 4), np.uint8), 'labels': np.zeros(2, np.int64)}, 'H, W, 3'),
+    ({'images': np.zeros((2, 0, 28), np.uint8), 'labels': np.zeros(2, np.int64)}, 'uint8'),
 ])
 def test_files_that_are_no_replay_set_are_refused(tmp_path, arrays, words):
     np.savez(tmp_path / 'replay.npz', **arrays)
