@@ -18,6 +18,9 @@ FORMAT = 1
 #: No adapter file may claim more than this when unpacked.
 MAX_FILE_BYTES = 256 << 20
 
+#: No network has more layers that are tapped.
+MAX_TAPS = 10_000
+
 #: The name of a backbone is a SHA-256 in hexadecimal.
 MAX_NAME_BYTES = 64
 
@@ -130,11 +133,12 @@ class Adapter:
             raise AdapterError(f'adapter format {version.tolist() if version.size == 1 else "?"} '
                                f'is not known, this version reads {FORMAT}')
         if a.dtype != np.float32 or b.dtype != np.float32 or b.ndim != 3 or b.size == 0:
-            raise AdapterError(f'a and b must be float32, b must have 3 axes, got {a.dtype} '
-                               f'{a.shape} and {b.dtype} {b.shape}')
-        if sizes.dtype.kind not in 'iu' or sizes.shape != b.shape[1:2] or sizes.min() < 1:
-            raise AdapterError(f'tap_sizes must be {b.shape[1]} positive integers, got '
-                               f'{sizes.dtype} {sizes.shape}')
+            raise AdapterError('a and b must be float32, b must have 3 axes, none of length 0, '
+                               f'got {a.dtype} {a.shape} and {b.dtype} {b.shape}')
+        if sizes.dtype.kind not in 'iu' or sizes.shape != b.shape[1:2] or sizes.size > MAX_TAPS \
+                or sizes.min() < 1:
+            raise AdapterError(f'tap_sizes must be {b.shape[1]} positive integers, at most '
+                               f'{MAX_TAPS}, got {sizes.dtype} {sizes.shape}')
         name = backbone.tobytes() if backbone.nbytes <= MAX_NAME_BYTES else b'\xff'
         if not name.isascii():
             raise AdapterError(f'backbone must be at most {MAX_NAME_BYTES} characters of ASCII, '

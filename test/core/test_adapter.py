@@ -129,7 +129,7 @@ def changed(**arrays: np.ndarray) -> bytes:
     ({'tap_sizes': np.array([5.0, 7.0])}, 'tap_sizes'),
     ({'tap_sizes': np.zeros(100 << 20, np.int8)}, 'tap_sizes'),
     ({'b': np.zeros((0, 2, 2), np.float32)}, 'b must'),
-    ({'b': np.zeros((3, 0, 2), np.float32), 'tap_sizes': np.zeros(0, np.int64)}, 'tap_sizes'),
+    ({'b': np.zeros((3, 0, 2), np.float32), 'tap_sizes': np.zeros(0, np.int64)}, 'b must'),
     ({'backbone': np.frombuffer(b'\xff' * 64, np.uint8)}, 'backbone'),
     ({'backbone': np.frombuffer(b'ab' * 33, np.uint8)}, 'backbone'),
     ({'format': np.array([1, 1])}, 'format'),

@@ -122,6 +122,14 @@ def huge(extension: str, width_at: int | None, height_at: int | None) -> bytes:
     return bytes(data)
 
 
+def long_chunk() -> bytes:
+    """Give a small PNG file whose pixels are declared to take 2 GiB."""
+    data = bytearray(cv2.imencode('.png', smooth())[1].tobytes())
+    at = data.index(b'IDAT') - 4
+    data[at:at + 4] = (2**31 - 1).to_bytes(4, 'big')
+    return bytes(data)
+
+
 @pytest.mark.parametrize(('image', 'words'), [
     (broken(encoding='rgb9'), "'rgb9' is not known"),
     (broken(encoding=''), "'' is not known"),
@@ -141,6 +149,7 @@ def huge(extension: str, width_at: int | None, height_at: int | None) -> bytes:
     (broken(encoding='nv12', width=7), 'even'),
     (broken(encoding='nv21', height=6, step=24), 'data has'),
     (CompressedImage(format='png', data=array('B', b'\x89PNG\r\n\x1a\n' + bytes(30))), 'PNG'),
+    (CompressedImage(format='png', data=array('B', long_chunk())), 'header of a PNG'),
 ])
 def test_malformed_images_are_refused_with_a_reason(reader, image, words):
     with pytest.raises(ImageError, match=words):
