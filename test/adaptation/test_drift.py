@@ -40,8 +40,9 @@ def test_the_unit_of_the_signal_does_not_matter(gain, offset):
     assert alarms(Cusum(POLICY), values) == alarms(Cusum(POLICY), gain * values + offset)
 
 
-def test_a_constant_signal_is_no_drift():
-    assert alarms(Cusum(POLICY), np.full(5000, 0.7)) == []
+@pytest.mark.parametrize('value', [0.7, 1.0, 0.0])
+def test_a_constant_signal_is_no_drift(value):
+    assert alarms(Cusum(POLICY), np.full(5000, value)) == []
 
 
 def test_the_monitor_names_the_signal_and_keeps_views_apart():

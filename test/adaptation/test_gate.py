@@ -155,3 +155,23 @@ def test_one_class_that_is_lost_is_refused_though_the_mean_hardly_falls():
     assert not decision.accepted and 'class 4' in decision.reason
     assert decision.holdout_by_class[4] == 0.0 and decision.holdout_by_class[3] == 1.0
     assert decision.holdout_accuracy > 0.85
+
+
+def test_a_little_lost_in_every_class_is_refused_though_in_none_it_is_significant():
+    """Each class has a rare kind of features, which the candidate no longer knows."""
+    layout = FeatureLayout((20,), 10)
+    eye = np.eye(20, dtype=np.float32)
+    made = ForwardCache(layout, 600, holdout_share=0.5)
+    for number in range(500):
+        label, rare = number % 10, number // 10 % 10 == 0
+        made.add(FrameId('left', number), FeatureRecord.of(Features(
+            eye[2 * label + rare], np.zeros(10, np.float32)), layout), label, 1)
+    good = np.repeat(np.eye(10, dtype=np.float32), 2, axis=1)
+    bad = good.copy()
+    bad[:, 1::2] = np.roll(bad[:, 1::2], 1, axis=0)
+    current, candidate = (Adapter(layout, eye, each[:, None], 'ab' * 32) for each in (good, bad))
+    policy = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.0)
+    decision = gate.judge(candidate, current, made, made.training_order(), made.holdout_order(),
+                          policy, Guard(ReplaySet.empty(layout), current))
+    assert not decision.accepted
+    assert 'held-out samples' in decision.reason and 'of class' not in decision.reason

@@ -56,8 +56,9 @@ def test_many_samples_are_looked_at_in_parts_and_changed_ones_first():
     for _ in range(3):
         suspects.look(cache)
     assert not suspects.among(cache, slots).any()
-    cache.add(FrameId('left', 150), None, 1, issued_ns=2)  # of class 0
-    (slot,) = cache.slots_of([FrameId('left', 150)])
+    slot = slots[-1]  # the last in turn
+    (frame,) = cache.frames_in(np.array([slot]))
+    cache.add(frame, None, (frame.stamp_ns + 1) % 3, issued_ns=2)
     assert not suspects.among(cache, np.array([slot])).any(), 'nobody has looked at it yet'
     suspects.look(cache)
     assert suspects.among(cache, np.array([slot])).all()
