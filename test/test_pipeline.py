@@ -79,6 +79,25 @@ def test_what_left_the_ring_unlabelled_is_forgotten():
     assert sum(entry.record is not None for entry in pipeline.cache._entries.values()) == 1
 
 
+def test_suspects_are_set_aside_only_when_they_are_many():
+    belt = Belt(seed=3, drift=Drift(start_s=1e9, end_s=1e9), dwell=1)
+    pipeline = make_pipeline()
+    wrong = set(range(0, 200, 4))
+    accuracy(pipeline, belt, range(200))
+    for index in range(200):
+        label = (belt.label(index) + 5) % 10 if index in wrong else belt.label(index)
+        pipeline.correct(Correction('camera', Selector.STAMP, label, 1, index))
+    for _ in range(3):
+        pipeline.suspects.look(pipeline.cache)
+    slots = pipeline.cache.training_order()
+    found = pipeline.suspects.among(pipeline.cache, slots)
+    assert 20 < found.sum() < 60
+    for share, left_out in ((0.1, found.sum()), (0.9, 0)):
+        job = pipeline.job(TrainingPolicy(quarantine_share=share), 0)
+        assert job is not None
+        assert (job.order < pipeline.cache.capacity).sum() == 200 - left_out
+
+
 def test_without_corrections_there_is_no_job():
     assert make_pipeline().job(TrainingPolicy(), 0) is None
 

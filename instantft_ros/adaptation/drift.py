@@ -2,20 +2,25 @@
 Drift: whether what the cameras see has become another thing than it was.
 
 Two signals per view need no labels: the confidence of the predictions, and how far a frame's
-features are from the usual ones. Each goes through a two-sided CUSUM (Page 1954) over the means
-of blocks of frames, so that one object in view for a second counts once. What is usual is learned
-from the first blocks, and again after each alarm: so a drift that comes back is found again.
-Measured, with false alarms and delays, by benchmark/drift_detection.py (doc/governance.md).
+features are from the usual ones. A third is whether corrected frames had been predicted wrongly;
+it says something only where operators also confirm what was right. Each goes through a two-sided
+CUSUM (Page 1954) over the means of blocks of frames, so that one object in view for a second
+counts once. What is usual is learned from the first blocks, and again after each alarm: so a drift
+that comes back is found again. Measured, with false alarms and delays, by
+benchmark/drift_detection.py (doc/governance.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 #: Names of the signals.
 SIGNALS = ('confidence', 'features')
+
+#: A correction is one object already: fewer of them make a mean.
+CORRECTIONS_PER_MEAN = 5
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,14 @@ class DriftMonitor:
         self._policy = policy
         self._detectors: dict[tuple[str, str], Cusum] = {}
         self._usual: dict[str, _MeanFeatures] = {}
+        self._mistakes = Cusum(replace(policy, block=CORRECTIONS_PER_MEAN))
         self.alarms = 0
+
+    def corrected(self, wrong: bool) -> bool:
+        """Take one corrected frame, had it been predicted wrongly; True when it is an alarm."""
+        found = self._mistakes.update(float(wrong))
+        self.alarms += found
+        return found
 
     def update(self, view: str, confidence: float, features: np.ndarray) -> str:
         """

@@ -72,10 +72,10 @@ class Watchdog:
             self._after.mistakes += mistakes
             self._saved += trusted_right
 
-    def worse(self, policy: WatchdogPolicy) -> str:
+    def worse(self) -> str:
         """Say why the version in use should be given up; empty: nothing speaks against it."""
         before, after = self._before, self._after
-        if policy.frames == 0 or after.mistakes < FEWEST or before.frames < FEWEST \
+        if after.mistakes < FEWEST or before.frames < FEWEST \
                 or 2 * self._saved <= after.mistakes:
             return ''
         frames = before.frames + after.frames

@@ -142,11 +142,14 @@ class Updates:
         found = self._drift.update(prediction.frame.view, float(prediction.scores.max()),
                                    prediction.frozen_logits[:self._pipeline.classes.known])
         if found:
-            self._drifted_s = time.monotonic()
-            self._status.drift_alarms += 1
-            text = f"view '{prediction.frame.view}' has drifted, its {found} says so"
-            self.log('drift', view=prediction.frame.view, signal=found)
-            self._event(text, True)
+            self._drift_alarm(f"view '{prediction.frame.view}' has drifted, its {found} says so",
+                              prediction.frame.view, found)
+
+    def _drift_alarm(self, text: str, view: str, signal: str) -> None:
+        self._drifted_s = time.monotonic()
+        self._status.drift_alarms += 1
+        self.log('drift', view=view, signal=signal)
+        self._event(text, True)
 
     def corrected(self, changes: Sequence[FrameId], count: int) -> None:
         """Note `count` corrections that changed the cache, and frames that were labelled."""
@@ -171,10 +174,13 @@ class Updates:
         right = self._right(current.adapter, slots, labels)
         trusted = self._right(self._trusted.adapter, slots, labels)
         self._watchdog.mistaken(int((~right).sum()), int((~right & trusted).sum()))
+        alarms = sum(self._drift.corrected(bool(wrong)) for wrong in ~right)
+        if alarms and self._settings.value.drift_threshold:
+            self._drift_alarm('more corrections than before are of mistakes', '', 'mistakes')
         if self.shadow is not None:
             self.shadow.live += Paired.of(right, self._right(self.shadow.adapter, slots, labels))
-        worse = self._watchdog.worse(WatchdogPolicy(self._settings.value.watchdog_frames))
-        if worse:
+        worse = self._watchdog.worse()
+        if worse and self._settings.value.watchdog_frames:
             self._roll_back_by_itself(worse)
 
     def _right(self, adapter: Adapter, slots: np.ndarray, labels: np.ndarray) -> np.ndarray:

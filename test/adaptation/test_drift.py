@@ -57,3 +57,15 @@ def test_the_monitor_names_the_signal_and_keeps_views_apart():
     assert show('left', 300, 0.9, 3.0) == ['features']
     assert show('right', 300, 0.6, 0.0) == ['confidence']
     assert monitor.alarms == 2
+
+
+def test_corrections_that_turn_into_mistakes_are_an_alarm():
+    rng, monitor = np.random.default_rng(7), DriftMonitor(POLICY)
+    assert not any(monitor.corrected(bool(rng.random() < 0.2)) for _ in range(400))
+    assert any(monitor.corrected(bool(rng.random() < 0.9)) for _ in range(60))
+    assert monitor.alarms == 1
+
+
+def test_an_operator_who_corrects_mistakes_alone_raises_none():
+    monitor = DriftMonitor(POLICY)
+    assert not any(monitor.corrected(True) for _ in range(2000))

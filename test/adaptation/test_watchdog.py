@@ -12,7 +12,7 @@ def run(rng: np.random.Generator, watchdog: Watchdog, version: int, frames: int,
         watchdog.shown(POLICY, version)
         if rng.random() < rate:
             watchdog.mistaken(1, int(rng.random() < trusted_right))
-            if (reason := watchdog.worse(POLICY)):
+            if (reason := watchdog.worse()):
                 return reason
     return ''
 
@@ -46,9 +46,9 @@ def test_a_few_mistakes_say_nothing():
         watchdog.shown(POLICY, 0)
     watchdog.shown(POLICY, 1)
     watchdog.mistaken(4, 4)
-    assert watchdog.worse(POLICY) == ''
+    assert watchdog.worse() == ''
     watchdog.mistaken(1, 1)
-    assert watchdog.worse(POLICY)
+    assert watchdog.worse()
 
 
 def test_after_enough_frames_an_adapter_is_trusted():
@@ -61,7 +61,7 @@ def test_after_enough_frames_an_adapter_is_trusted():
     watchdog.shown(POLICY, 1)
     assert watchdog.trusted == 1
     watchdog.mistaken(20, 20)
-    assert watchdog.worse(POLICY) == '', 'there is nothing to go back to'
+    assert watchdog.worse() == '', 'there is nothing to go back to'
 
 
 def test_zero_frames_is_no_watchdog():
@@ -70,4 +70,4 @@ def test_zero_frames_is_no_watchdog():
         for _ in range(50):
             watchdog.shown(WatchdogPolicy(0), version)
     watchdog.mistaken(40, 40)
-    assert watchdog.worse(WatchdogPolicy(0)) == ''
+    assert watchdog.worse() == ''
