@@ -40,7 +40,7 @@ TARGETS = ('raw_image', 'compressed_image', 'adapter', 'manifest', 'replay')
 #: One input may take so long in all, seconds.
 LIMIT_S = 20
 
-PLANTED_S = 30.0
+PLANTED_S = 60.0
 PLANTED_FAULTS = 6
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-MAGIC = b'FUZ'
+MAGIC = b'FZ'
 
 
 class PlantedError(ValueError):
@@ -14,7 +14,7 @@ class PlantedError(ValueError):
 
 
 def decode(data: bytes) -> int:
-    """Read the length of a message; behind three bytes of magic wait the faults."""
+    """Read the length of a message; behind two bytes of magic wait the faults."""
     # byte by byte, as no guess hits all of them: each that fits must show in the coverage
     for at in range(len(MAGIC)):
         if len(data) <= at + 1 or data[at] != MAGIC[at]:
@@ -25,14 +25,14 @@ def decode(data: bytes) -> int:
     if kind == ord('s'):
         raise PlantedError
     if kind == ord('m'):
-        return int(np.ones(32 << 20, np.uint8)[-1])
+        return int(np.ones(12 << 20, np.uint8)[-1])
     if kind == ord('h'):
         try:
             return len(np.empty(1 << 40, np.uint8))
         except MemoryError as error:
             raise PlantedError(f'no message: {error}') from error
     if kind == ord('t'):
-        return sum(range(2_000_000))
+        return sum(range(1_000_000))
     if kind == ord('c'):
         return ctypes.string_at(0)[0]  # a null pointer
     return kind

@@ -26,5 +26,5 @@ class Target:
     mutate: Mutator | None = None
     max_bytes: int = 8192
     limit_s: float = 5.0
-    # a progressive JPEG of MAX_PIXELS takes 600 MiB, an adapter of MAX_FILE_BYTES 800
+    # the largest image and the largest adapter that are allowed take 390 and 510 MiB
     growth_mb: int = 1024

@@ -208,5 +208,5 @@ TARGETS = {
 }
 
 #: Not a decoder of the package: whether the fuzzer finds what is there.
-PLANTED = Target(planted_faults, planted.PlantedError, lambda: [b'0'], max_bytes=64, limit_s=0.02,
-                 growth_mb=24)
+PLANTED = Target(planted_faults, planted.PlantedError, lambda: [b'0'], max_bytes=64, limit_s=0.01,
+                 growth_mb=8)
