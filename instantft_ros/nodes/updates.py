@@ -72,7 +72,7 @@ class Updates:
         self._watchdog, self._trusted = Watchdog(pipeline.versions.current.number), \
             pipeline.versions.current
         self._drift = DriftMonitor(DriftPolicy(threshold=settings.value.drift_threshold))
-        self._drifted_s = float('-inf')
+        self._drifted_s, self._drift_text = float('-inf'), ''
         self._taken = self._parent = self._rollbacks = 0
         self._was_ready = self.frozen = False
         #: what keeps new adapters from coming, in words; empty: nothing
@@ -127,7 +127,8 @@ class Updates:
         """Say what is wrong, for the diagnostics; empty: nothing."""
         self.trouble_with_the_disk()
         why_not = self._budget.why_not(self._budget_policy(), time.monotonic())
-        return self.problem or self._unfit or self._unwritten or (why_not if self.pending else '')
+        return (self.problem or self._unfit or self._unwritten or (why_not if self.pending else '')
+                or (self._drift_text if self.drifted else ''))
 
     # what the cameras and the operators say
 
@@ -146,7 +147,7 @@ class Updates:
                               prediction.frame.view, found)
 
     def _drift_alarm(self, text: str, view: str, signal: str) -> None:
-        self._drifted_s = time.monotonic()
+        self._drifted_s, self._drift_text = time.monotonic(), text
         self._status.drift_alarms += 1
         self.log('drift', view=view, signal=signal)
         self._event(text, True)

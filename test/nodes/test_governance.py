@@ -298,7 +298,7 @@ def test_wrong_labels_are_suspect_and_set_aside_when_they_are_many(robot):
 
 
 def test_a_drift_is_noticed_without_labels(robot):
-    robot.start_classifier()
+    robot.start_classifier(min_corrections=1000, max_wait_s=1e6)
     grey = robot.belt.frame(5)
 
     def show(count: int, first: int, pixels) -> None:
@@ -314,3 +314,9 @@ def test_a_drift_is_noticed_without_labels(robot):
     show(200, 900, lambda index: noise)
     robot.wait(lambda: robot.status.drift_alarms >= 1)
     assert any('has drifted' in status.last_event for status in robot.statuses)
+    robot.wait(lambda: warned(robot, 'has drifted'))
+    # and the next correction is trained at once, however few they are
+    robot.start_accelerator()
+    robot.wait(lambda: robot.status.accelerator_ready)
+    assert robot.correct(1000).accepted
+    robot.wait(lambda: robot.status.trainings + robot.status.trainings_refused >= 1)
