@@ -33,14 +33,18 @@ def check_size(data: bytes) -> None:
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:
+    """Read IHDR, once all chunks have been found whole: OpenCV believes their lengths."""
     if len(data) < 24 or data[12:16] != b'IHDR':
         return None
-    at = len(PNG_SIGNATURE)
-    while at < len(data):  # OpenCV takes memory for what a chunk claims before it reads it
-        claimed = int.from_bytes(data[at:at + 4], 'big')
-        at += 12 + claimed  # length, type, content, checksum
+    at, kind, pixels = len(PNG_SIGNATURE), b'', False
+    while at < len(data):
+        kind = data[at + 4:at + 8]
+        pixels |= kind == b'IDAT'
+        at += 12 + int.from_bytes(data[at:at + 4], 'big')  # length, type, content, checksum
         if at > len(data):
             return None
+    if not pixels or kind != b'IEND':  # OpenCV would look for pixels behind the end
+        return None
     return int.from_bytes(data[16:20], 'big'), int.from_bytes(data[20:24], 'big')
 
 

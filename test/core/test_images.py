@@ -130,6 +130,14 @@ def long_chunk() -> bytes:
     return bytes(data)
 
 
+#: A PNG file that ends within the second chunk's header, with its length of 1.2 GiB.
+TORN_CHUNK = bytes.fromhex('89504e470d0a1a0a0000000d4948445200000010'
+                           '0000000c0800000000' '4e8c625d4ca099e8b0e1')
+
+#: A PNG file without IDAT, behind whose end something looks like a chunk of 1 GiB.
+NO_PIXELS = (cv2.imencode('.png', smooth())[1].tobytes().replace(b'IDAT', b'IDAX') + b'?' * 40)
+
+
 @pytest.mark.parametrize(('image', 'words'), [
     (broken(encoding='rgb9'), "'rgb9' is not known"),
     (broken(encoding=''), "'' is not known"),
@@ -150,6 +158,8 @@ def long_chunk() -> bytes:
     (broken(encoding='nv21', height=6, step=24), 'data has'),
     (CompressedImage(format='png', data=array('B', b'\x89PNG\r\n\x1a\n' + bytes(30))), 'PNG'),
     (CompressedImage(format='png', data=array('B', long_chunk())), 'header of a PNG'),
+    (CompressedImage(format='png', data=array('B', TORN_CHUNK)), 'header of a PNG'),
+    (CompressedImage(format='png', data=array('B', NO_PIXELS)), 'header of a PNG'),
 ])
 def test_malformed_images_are_refused_with_a_reason(reader, image, words):
     with pytest.raises(ImageError, match=words):
