@@ -24,12 +24,14 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 import hashlib
+import os
 from pathlib import Path
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,8 +80,9 @@ def main() -> int:
     if args.reproduce:
         if not args.target:
             parser.error('--reproduce needs --target')
-        return subprocess.run(worker(args.target, out, '--reproduce', args.reproduce),
-                              check=False).returncode
+        with scratch_folder() as folder:
+            return subprocess.run(worker(args.target, out, '--reproduce', args.reproduce),
+                                  check=False, env={**os.environ, 'TMPDIR': folder}).returncode
     for old in out.iterdir():
         if old.suffix in ('.input', '.txt', '.log', '.current'):
             old.unlink()
@@ -158,11 +161,18 @@ def kind_of(path: Path) -> str:
     return path.read_text(errors='replace').strip().splitlines()[-1]
 
 
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for the files that are read, in memory where there is /dev/shm."""
+    return tempfile.TemporaryDirectory(
+        prefix='instantft-fuzz-', dir='/dev/shm' if os.access('/dev/shm', os.W_OK) else None)
+
+
 def _run(command: list[str], log: Path, limit_s: float, done: Callable[[], bool]) -> int:
     """Run to its end, to 0 also when `done` says that it need not go on."""
     deadline_s = time.monotonic() + limit_s
-    with log.open('w') as stream, subprocess.Popen(command, stdout=stream,
-                                                   stderr=subprocess.STDOUT) as process:
+    with log.open('w') as stream, scratch_folder() as folder, \
+            subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT,
+                             env={**os.environ, 'TMPDIR': folder}) as process:
         try:
             while process.poll() is None:
                 if done():

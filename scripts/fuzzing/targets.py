@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 import io
 import json
-import os
 from pathlib import Path
+import tempfile
 from typing import Any
 
 import cv2
@@ -26,8 +26,8 @@ from instantft_ros.models import DEFAULT_MANIFEST
 SIDES = (0, 1, 2, 3, 4, 7, 8, 16, 640, images.MAX_SIDE, images.MAX_SIDE + 1, 2**31, 2**32 - 1)
 READER = images.ImageReader(None)
 
-#: Files are written here, in memory.
-FOLDER = Path('/dev/shm' if os.access('/dev/shm', os.W_OK) else '/tmp')
+#: Files are written here; the command gives its workers a folder in memory.
+FOLDER = Path(tempfile.gettempdir())
 
 
 @dataclass
@@ -128,9 +128,7 @@ def planted_faults(data: bytes) -> None:
 
 
 def _file(name: str, data: bytes) -> Path:
-    folder = FOLDER / f'instantft-fuzz-{os.getpid()}'
-    folder.mkdir(exist_ok=True)
-    path = folder / name
+    path = FOLDER / name
     path.write_bytes(data)
     return path
 
