@@ -39,11 +39,13 @@ OUT = ROOT / 'out' / 'fuzz'
 
 #: In the order in which they run.
 TARGETS = ('raw_image', 'compressed_image', 'adapter', 'manifest', 'replay')
+
 #: One input may take so long in all, seconds.
 LIMIT_S = 20
 
 PLANTED_S = 60.0
 PLANTED_FAULTS = 6
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -138,9 +140,14 @@ def fuzz(name: str, seconds: float, seed: int, corpus: Path, out: Path,
         executions, arcs = executions + ran, max(arcs, reached)
         if code == 0:
             break
-        reason = _fatal(text, code)
+        reason = 'the process crashed'
+        if code == -signal.SIGALRM or 'SUMMARY: libFuzzer: timeout' in text:
+            reason = f'no end within {LIMIT_S} s'
         current = (out / f'{name}.current').read_bytes()
-        data = current[8:8 + int.from_bytes(current[:8], 'little')]
+        length = int.from_bytes(current[:8], 'little')
+        if length > len(current):  # no input was under way
+            raise RuntimeError(f'the fuzzer of {name} ended with {code}, see {log}')
+        data = current[8:8 + length]
         path = out / f'{name}-{hashlib.sha256(data).hexdigest()[:8]}'
         path.with_suffix('.input').write_bytes(data)
         path.with_suffix('.txt').write_text(f'{text[-3000:]}\n{reason}\n')
@@ -183,15 +190,6 @@ def _run(command: list[str], log: Path, limit_s: float, done: Callable[[], bool]
         finally:
             process.kill()
     return process.returncode
-
-
-def _fatal(log: str, code: int) -> str:
-    """Say why the process of a target ended; raises `RuntimeError` when it did not even start."""
-    if 'INITED' not in log and 'SUMMARY: libFuzzer' not in log:
-        raise RuntimeError(f'the fuzzer ended with {code}: {log[-2000:]}')
-    if code == -signal.SIGALRM or 'SUMMARY: libFuzzer: timeout' in log:
-        return f'no end within {LIMIT_S} s'
-    return 'the process crashed'
 
 
 def _counted(log: str) -> tuple[int, int]:

@@ -81,12 +81,17 @@ def arrays(data: bytes, max_size: int, seed: int) -> bytes:
 def json_document(data: bytes, max_size: int, seed: int) -> bytes:
     """Replace, delete, copy or wrap one value of a JSON document."""
     chance = random.Random(seed)
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return _mutate(data, max_size)
     if chance.random() < 0.3:
         return _mutate(data, max_size)
+    try:
+        packed = _changed_json(data, chance)
+    except (ValueError, RecursionError):  # no JSON, or nested more deeply than we can follow
+        return _mutate(data, max_size)
+    return packed if len(packed) <= max_size else _mutate(data, max_size)
+
+
+def _changed_json(data: bytes, chance: random.Random) -> bytes:
+    document = json.loads(data)
     places = list(_places(document))
     if places:
         parent, key = chance.choice(places)
@@ -105,12 +110,10 @@ def json_document(data: bytes, max_size: int, seed: int) -> bytes:
     text = json.dumps(document)
     if chance.random() < 0.02:
         depth = chance.choice((10, 500, 1500))
-        text = text.replace('"a"', '[' * depth + ']' * depth, 1) if chance.random() < 0.5 else \
-            '[' * depth + text + ']' * depth
+        text = '[' * depth + text + ']' * depth
     elif chance.random() < 0.02:
         text = text.replace('1', '1' * chance.choice((300, 5000)), 1)
-    packed = text.encode()
-    return packed if len(packed) <= max_size else _mutate(data, max_size)
+    return text.encode()
 
 
 def _mutate(data: bytes, max_size: int) -> bytes:

@@ -32,7 +32,7 @@ def decode(data: bytes) -> int:
         except MemoryError as error:
             raise PlantedError(f'no message: {error}') from error
     if kind == ord('t'):
-        return sum(range(1_000_000))
+        return sum(range(3_000_000))
     if kind == ord('c'):
         return ctypes.string_at(0)[0]  # a null pointer
     return kind

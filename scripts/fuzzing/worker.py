@@ -26,6 +26,9 @@ with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(
 
 MIB = 1 << 20
 
+#: The length of the input under way, while there is none.
+NO_INPUT = b'\xff' * 8
+
 
 class Judge:
     """Runs inputs; keeps each one that shows a fault of a kind not seen before."""
@@ -39,11 +42,13 @@ class Judge:
         with (findings / f'{name}.current').open('w+b') as stream:
             stream.truncate(size)
             self._current = mmap.mmap(stream.fileno(), size)
+        self._current[:8] = NO_INPUT
 
     def __call__(self, data: bytes) -> int:
         """Run one input; -1 keeps one with a fault out of the corpus."""
         self._keep(data)
         faults = self.faults(data)
+        self._current[:8] = NO_INPUT
         for fault in faults:
             # one finding for each place, whatever the figures in its message
             kind = hashlib.sha256(fault.split('\n')[-1].encode()).hexdigest()[:8]
