@@ -6,14 +6,12 @@ No ROS here; the classifier node feeds this with messages and sends the jobs to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
 from instantft_ros.adaptation.gate import Decision, GatePolicy, Guard, judge
-from instantft_ros.adaptation.paired import Paired
 from instantft_ros.adaptation.quarantine import Suspects
 from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
 from instantft_ros.core.adapter import Adapter
@@ -193,14 +191,6 @@ class Pipeline:
         if decision.accepted:
             self.versions.adopt(adapter, parent, job.update.version)
         return decision, self.versions.current
-
-    def compare(self, adapter: Adapter, other: Adapter, frames: Sequence[FrameId]) -> Paired:
-        """Compare two adapters on corrected frames, as far as they are kept."""
-        slots = self.cache.slots_of(frames)
-        labels = self.cache.labels(slots)
-        right, other_right = (self.cache.adapted_logits(each, slots).argmax(axis=1) == labels
-                              for each in (adapter, other))
-        return Paired.of(right, other_right)
 
 
 def softmax(z: np.ndarray) -> np.ndarray:

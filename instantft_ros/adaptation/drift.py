@@ -48,11 +48,6 @@ class Cusum:
         self._usual: tuple[float, float] | None = None
         self._up = self._down = 0.0
 
-    @property
-    def learning(self) -> bool:
-        """Whether it still learns what is usual, and so cannot raise an alarm."""
-        return self._usual is None
-
     def update(self, value: float) -> bool:
         """Take one frame's value; True when this raises an alarm."""
         self._block.append(value)

@@ -42,20 +42,22 @@ class VersionHistory:
         """Make an adapter the current version; number: one that was drawn for it, or a new one."""
         version = AdapterVersion(self.next_number() if number is None else number, parent,
                                  cache_version, adapter, adapter.digest())
-        self._kept[version.number] = version
-        if len(self._kept) > self._keep:
-            self._kept.popitem(last=False)
-        self.current = version
+        self.resume(version)
         return version
 
     def resume(self, version: AdapterVersion) -> None:
-        """Go on with a version of an earlier run."""
-        self._kept[version.number] = version
+        """Go on with a version, one of an earlier run perhaps."""
+        self.hold(version)
         self.current = version
 
-    def find(self, number: int) -> AdapterVersion | None:
-        """Give an earlier version, None when it is not held."""
-        return self.first if number == 0 else self._kept.get(number)
+    def hold(self, version: AdapterVersion) -> None:
+        """Make a version one that `go_back` finds."""
+        self._kept[version.number] = version
+        if len(self._kept) > self._keep:
+            self._kept.popitem(last=False)
+
+    def __contains__(self, number: int) -> bool:
+        return number == 0 or number in self._kept
 
     def go_back(self, number: int, classes: int = 0) -> AdapterVersion:
         """
@@ -64,9 +66,8 @@ class VersionHistory:
         Where it has fewer than `classes` outputs it gets them. Raises `AdapterError` when that
         version is not held.
         """
-        earlier = self.find(number)
-        if earlier is None:
-            held = [0, *self._kept]
-            raise AdapterError(f'version {number} is not held, held are {held}')
+        if number not in self:
+            raise AdapterError(f'version {number} is not held, held are {[0, *self._kept]}')
+        earlier = self._kept[number] if number else self.first
         return self.adopt(earlier.adapter.with_classes(classes), earlier.number,
                           earlier.cache_version)

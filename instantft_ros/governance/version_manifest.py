@@ -79,17 +79,6 @@ class VersionManifest:
         _want(self.state != 'accepted' or bool(self.accepted_by), 'accepted_by',
               'who or what accepted it', self.accepted_by)
 
-    def with_training(self, corrections: dict[str, int], session: str, cache_version: int,
-                      schedule: dict[str, Any], backend: str, train_ms: float) -> VersionManifest:
-        """Give the record with what the version was trained on and how."""
-        return replace(self, corrections=corrections, session=session,
-                       cache_version=cache_version, schedule=schedule, backend=backend,
-                       train_ms=train_ms)
-
-    def with_origin(self, origin: str) -> VersionManifest:
-        """Give the record with where the version came from."""
-        return replace(self, origin=origin)
-
     def decided(self, state: str, accepted_by: str, reason: str) -> VersionManifest:
         """Give the record with a decision."""
         return replace(self, state=state, accepted_by=accepted_by, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 import time
+from typing import Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -21,6 +22,7 @@ from instantft_ros.adaptation.watchdog import Watchdog, WatchdogPolicy
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import AdapterError, InstantFTError
 from instantft_ros.core.frame_ring import FrameId
+from instantft_ros.governance.package_version import package_version
 from instantft_ros.governance.version_manifest import Figures, VersionManifest
 from instantft_ros.msg import AcceleratorInfo, Status
 from instantft_ros.nodes import conversions, qos
@@ -73,6 +75,7 @@ class Updates:
             pipeline.versions.current
         self._drift = DriftMonitor(DriftPolicy(threshold=settings.value.drift_threshold))
         self._drifted_s, self._drift_text = float('-inf'), ''
+        self._package_version = package_version()
         self._taken = self._parent = self._rollbacks = 0
         self._was_ready = self.frozen = False
         #: what keeps new adapters from coming, in words; empty: nothing
@@ -238,7 +241,8 @@ class Updates:
         slots = self._pipeline.cache.training_order()
         suspects = int(self._pipeline.suspects.among(self._pipeline.cache, slots).sum())
         self._status.suspects = suspects
-        quarantine = suspects > self._settings.value.quarantine_share * len(slots)
+        quarantine = bool(self._pipeline.quarantined(
+            slots, self._settings.value.quarantine_share).any())
         if quarantine and not self._status.quarantine:
             self._event(f'{suspects} of {len(slots)} corrections disagree with everything and '
                         'are set aside; ~/suspects names them', True)
@@ -292,10 +296,13 @@ class Updates:
         corrected = done.job.order[done.job.order < pipeline.cache.capacity]
         counts = np.bincount(pipeline.cache.labels(corrected), minlength=len(pipeline.classes))
         replayed = len(done.job.order) - len(corrected)
-        manifest = self._manifest(self._parent, 'rejected', '', decision).with_training(
-            {name: int(count) for name, count in zip(pipeline.classes.names, counts) if count},
-            done.job.update.session, done.job.update.version, asdict(done.job.schedule),
-            result.backend, result.train_ms)
+        manifest = self._manifest(
+            pipeline.versions.next_number(), self._parent, decision,
+            corrections={name: int(count) for name, count in zip(pipeline.classes.names, counts)
+                         if count},
+            session=done.job.update.session, cache_version=done.job.update.version,
+            schedule=asdict(done.job.schedule), backend=result.backend,
+            train_ms=result.train_ms)
         self.log('training', version=manifest.number, parent=self._parent,
                  samples=len(corrected), replayed=replayed, backend=result.backend,
                  train_ms=result.train_ms, fallback=result.fallback)
@@ -315,7 +322,7 @@ class Updates:
                  guard_accuracy=decision.guard_accuracy)
         if not decision.accepted:
             self._refuse(candidate, decision.reason)
-        elif p.shadow_corrections and accepted_by == 'gate' and not candidate.live.count:
+        elif p.shadow_corrections and accepted_by == 'gate':
             self.shadow = candidate
             self._event(f'version {number} is tried on the next {p.shadow_corrections} '
                         'corrections before it may go live', False)
@@ -346,15 +353,16 @@ class Updates:
     def _wait_for_approval(self, candidate: Candidate) -> None:
         before, self.pending_approval = self.pending_approval, candidate
         if before is not None:
-            self._decide(before, 'rejected', '', 'a newer one waits for approval')
-        self._save(candidate, 'pending', '', '')
+            self._decide(before.manifest.number, 'rejected', '',
+                         'a newer one waits for approval')
+        self._save(candidate.adapter, candidate.manifest, 'pending')
         self._event(f'version {candidate.manifest.number} {candidate.words}; it waits for '
                     'approval', False)
 
     def _refuse(self, candidate: Candidate, reason: str) -> None:
         self._status.trainings_refused += 1
         self.problem = f'the new adapter was refused: {reason}'
-        self._save(candidate, 'rejected', '', reason)
+        self._save(candidate.adapter, candidate.manifest, 'rejected', '', reason)
         self._event(self.problem, True)
 
     def go_live(self, candidate: Candidate, accepted_by: str) -> AdapterVersion:
@@ -369,9 +377,9 @@ class Updates:
         status.guard_accuracy = candidate.decision.guard_accuracy
         if candidate is self.pending_approval:
             self.pending_approval = None
-            self._decide(candidate, 'accepted', accepted_by, '')
+            self._decide(manifest.number, 'accepted', accepted_by)
         else:
-            self._save(candidate, 'accepted', accepted_by, '')
+            self._save(candidate.adapter, manifest, 'accepted', accepted_by)
         if self._state is not None and candidate.taken:
             self._state.taken_up(candidate.taken)
         self.log('swap', version=version.number, parent=version.parent, accepted_by=accepted_by,
@@ -383,7 +391,7 @@ class Updates:
         """Keep an adapter that waits for approval as rejected."""
         self.pending_approval = None
         self._status.trainings_refused += 1
-        self._decide(candidate, 'rejected', '', f'turned down by {who}')
+        self._decide(candidate.manifest.number, 'rejected', '', f'turned down by {who}')
         self._event(f'version {candidate.manifest.number} was turned down by {who}', False)
 
     # the way back
@@ -391,27 +399,15 @@ class Updates:
     def roll_back(self, number: int, who: str) -> AdapterVersion:
         """Make an earlier version live again, a new number; raises `InstantFTError`."""
         versions, left = self._pipeline.versions, self._pipeline.versions.current
-        found = versions.find(number)
-        if found is None and self._state is not None:
-            manifest, adapter = self._state.versions.load(number)
-            if manifest.state != 'accepted' and manifest.state != 'rolled back':
-                raise AdapterError(f'version {number} was never live, it is {manifest.state}')
-            adapter.check_backbone(adapter.layout, self._pipeline.backbone.digest)
-            found = AdapterVersion(number, manifest.parent, 0, adapter, manifest.digest)
-        if found is None:
-            raise AdapterError(f'version {number} is not held')
-        adapter = found.adapter.with_classes(len(self._pipeline.classes))
+        if number not in versions and self._state is not None:
+            versions.hold(self._on_the_disk(self._state, number))
+        now = self._pipeline.go_back(number)
         self.drop_training()
-        now = versions.adopt(adapter, number, found.cache_version)
-        if self._state is not None:
-            accepted_by = f'operator:{who}' if who else 'rollback'
-            self._save(Candidate(adapter, self._manifest(number, 'accepted', accepted_by,
-                                                         Decision(True, ''), now.number),
-                                 found.cache_version, Decision(True, ''), 0, ''),
-                       'accepted', accepted_by, f'rolled back from version {left.number}')
-            if left.number:
-                self._state.decide(left.number, 'rolled back', '', f'back to version {number}',
-                                   in_use=False)
+        self._save(now.adapter, self._manifest(now.number, number), 'accepted',
+                   f'operator:{who}' if who else 'rollback',
+                   f'rolled back from version {left.number}')
+        if left.number:
+            self._decide(left.number, 'rolled back', '', f'back to version {number}')
         self.log('rollback', version=now.number, to=number, left=left.number, by=who)
         self._status.loss = self._status.holdout_accuracy = float('nan')
         self._status.guard_accuracy = float('nan')
@@ -420,6 +416,13 @@ class Updates:
         self._event(f'rolled back from version {left.number} to {number}, now version '
                     f'{now.number}', False)
         return now
+
+    def _on_the_disk(self, state: StateKeeper, number: int) -> AdapterVersion:
+        manifest, adapter = state.versions.load(number)
+        if manifest.state not in ('accepted', 'rolled back'):
+            raise AdapterError(f'version {number} was never live, it is {manifest.state}')
+        adapter.check_backbone(adapter.layout, self._pipeline.backbone.digest)
+        return AdapterVersion(number, manifest.parent, 0, adapter, manifest.digest)
 
     def _roll_back_by_itself(self, reason: str) -> None:
         self._rollbacks += 1
@@ -439,10 +442,8 @@ class Updates:
     def widened(self, name: str) -> None:
         """Keep the version that got an output for a new class."""
         version = self._pipeline.versions.current
-        candidate = Candidate(version.adapter, self._manifest(
-            version.parent, 'accepted', 'gate', Decision(True, ''), version.number),
-            version.cache_version, Decision(True, ''), 0, '')
-        self._save(candidate, 'accepted', 'gate', f"an output for the new class '{name}'")
+        self._save(version.adapter, self._manifest(version.number, version.parent), 'accepted',
+                   'gate', f"an output for the new class '{name}'")
         self.log('new class', name=name, version=version.number)
         self._event(f"version {version.number} has an output for the new class '{name}'", False)
 
@@ -453,13 +454,15 @@ class Updates:
         if self._state is not None:
             self._state.log(kind, **fields)
 
-    def _manifest(self, parent: int, state: str, accepted_by: str, decision: Decision,
-                  number: int | None = None) -> VersionManifest:
-        return VersionManifest(
-            self._pipeline.versions.next_number() if number is None else number, parent, state,
-            accepted_by, class_names=self._pipeline.classes.names,
-            figures=Figures(decision.loss, decision.holdout_accuracy, decision.guard_accuracy),
-            robot=self._node.get_fully_qualified_name())
+    def _manifest(self, number: int, parent: int, decision: Decision | None = None,
+                  **known: Any) -> VersionManifest:
+        """Begin the record of a version; what becomes of it is decided when it is saved."""
+        figures = Figures() if decision is None else Figures(
+            decision.loss, decision.holdout_accuracy, decision.guard_accuracy)
+        return VersionManifest(number, parent, 'rejected', figures=figures,
+                               class_names=self._pipeline.classes.names,
+                               robot=self._node.get_fully_qualified_name(),
+                               package_version=self._package_version, **known)
 
     def judge_foreign(self, adapter: Adapter) -> Decision:
         """Send an adapter from elsewhere through the same gate."""
@@ -468,21 +471,21 @@ class Updates:
 
     def imported(self, adapter: Adapter, origin: str, decision: Decision) -> Candidate:
         """Make a candidate of an adapter from elsewhere."""
-        manifest = self._manifest(self._pipeline.versions.current.number, 'rejected', '',
-                                  decision).with_origin(origin)
+        versions = self._pipeline.versions
+        manifest = self._manifest(versions.next_number(), versions.current.number, decision,
+                                  origin=origin)
         return Candidate(adapter, manifest, 0, decision, 0, f'imported: {origin}')
 
-    def _save(self, candidate: Candidate, state: str, accepted_by: str, reason: str) -> None:
+    def _save(self, adapter: Adapter, manifest: VersionManifest, state: str,
+              accepted_by: str = '', reason: str = '') -> None:
         if self._state is not None:
             p = self._settings.value
-            manifest = candidate.manifest.decided(state, accepted_by, reason)
-            self._state.save(candidate.adapter, manifest, state == 'accepted', p.keep_versions,
-                             p.keep_days)
+            self._state.save(adapter, manifest.decided(state, accepted_by, reason),
+                             state == 'accepted', p.keep_versions, p.keep_days)
 
-    def _decide(self, candidate: Candidate, state: str, accepted_by: str, reason: str) -> None:
+    def _decide(self, number: int, state: str, accepted_by: str = '', reason: str = '') -> None:
         if self._state is not None:
-            self._state.decide(candidate.manifest.number, state, accepted_by, reason,
-                               in_use=state == 'accepted')
+            self._state.decide(number, state, accepted_by, reason, in_use=state == 'accepted')
 
     def close(self) -> None:
         """Destroy what was made."""
