@@ -30,10 +30,9 @@ from instantft_ros.core.class_list import ClassList  # noqa: E402
 from instantft_ros.core.corrections import Correction, Selector  # noqa: E402
 from instantft_ros.core.forward_cache import ForwardCache  # noqa: E402
 from instantft_ros.core.frame_ring import FrameId, FrameRing  # noqa: E402
-from instantft_ros.core.replay import ReplaySet  # noqa: E402
 from instantft_ros.demo.belt import Belt, Drift, STATION  # noqa: E402
 from instantft_ros.models import DEFAULT_MANIFEST  # noqa: E402
-from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, TrainingPolicy  # noqa: E402
+from instantft_ros.pipeline import Pipeline, replay_and_guard, TrainingPolicy  # noqa: E402
 
 CONFIG = yaml.safe_load((ROOT / 'config' / 'demo.yaml').read_text())
 WORLD = CONFIG['/**']['ros__parameters']['world']
@@ -57,8 +56,7 @@ def run(seed: int, accelerators: dict[str, Accelerator], rate: float) -> dict[st
         ForwardCache(backbone.layout, CLASSIFIER['cache_capacity'], holdout_share=0.1),
         VersionHistory(Adapter.initial(backbone.layout, backbone.digest, CORE['rank'])),
         ClassList(backbone.manifest.classes, 10),
-        ReplaySet.load(backbone, CORE['replay_per_class']),
-        ReplaySet.load(backbone, GUARD_PER_CLASS, skip=CORE['replay_per_class']))
+        *replay_and_guard(backbone, CORE['replay_per_class']))
         for name in accelerators}
     x, logits, labels = every_garment(backbone, belt)
     accuracies: dict[str, list[float]] = {name: [] for name in accelerators}

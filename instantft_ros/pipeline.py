@@ -193,6 +193,17 @@ class Pipeline:
         return decision, self.versions.current
 
 
+def replay_and_guard(backbone: Backbone, per_class: int) -> tuple[ReplaySet, ReplaySet]:
+    """
+    Load the images from before the drift that are trained on, and those that guard.
+
+    Without replay what was known is forgotten on purpose, so there is no guard either. Raises
+    `ManifestError`.
+    """
+    return (ReplaySet.load(backbone, per_class),
+            ReplaySet.load(backbone, GUARD_PER_CLASS if per_class else 0, skip=per_class))
+
+
 def softmax(z: np.ndarray) -> np.ndarray:
     """Give softmax over the last axis, float32."""
     exp_z: np.ndarray = np.exp(z - z.max(axis=-1, keepdims=True))

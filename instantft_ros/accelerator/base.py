@@ -39,6 +39,14 @@ class Limits:
     batch_sizes: tuple[int, ...] | None = None
     optimizers: tuple[str, ...] = OPTIMIZERS
 
+    def exceeded(self, samples: int, layout: FeatureLayout,
+                 rank: int) -> tuple[str, int, int] | None:
+        """Give what of a job is out of bounds: its name, its value, the most; None: nothing."""
+        return next(((what, value, most) for what, value, most in (
+            ('samples', samples, self.samples), ('features', layout.dim, self.dim),
+            ('taps', len(layout.tap_sizes), self.taps), ('classes', layout.classes, self.classes),
+            ('rank', rank, self.rank)) if not 1 <= value <= most), None)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -141,14 +149,10 @@ class Accelerator(ABC):
         return held
 
     def _check_limits(self, job: FineTuneJob) -> None:
-        layout, limits = job.start.layout, self.limits
-        for what, value, most in (('samples', job.update.capacity, limits.samples),
-                                  ('features', layout.dim, limits.dim),
-                                  ('taps', len(layout.tap_sizes), limits.taps),
-                                  ('classes', layout.classes, limits.classes),
-                                  ('rank', job.start.rank, limits.rank)):
-            if not 1 <= value <= most:
-                raise JobError(f'{self.name}: {what} must be in [1, {most}], got {value}')
+        limits = self.limits
+        if beyond := limits.exceeded(job.update.capacity, job.start.layout, job.start.rank):
+            what, value, most = beyond
+            raise JobError(f'{self.name}: {what} must be in [1, {most}], got {value}')
         sizes, wanted = limits.batch_sizes, job.schedule.batch_size
         if sizes is not None and wanted not in sizes:
             raise JobError(f'{self.name}: batch_size must be one of {sizes}, got {wanted}')

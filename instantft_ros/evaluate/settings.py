@@ -11,8 +11,7 @@ from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameRing
-from instantft_ros.core.replay import ReplaySet
-from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, TrainingPolicy
+from instantft_ros.pipeline import Pipeline, replay_and_guard, TrainingPolicy
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def make_pipeline(backbone: Backbone, views: tuple[str, ...], accelerator: Accel
                   settings: Settings) -> Pipeline:
     """Build what the classifier node builds; raises `AdapterError`, `ManifestError`."""
     limits = accelerator.limits
-    replay = ReplaySet.load(backbone, settings.replay_per_class)
+    replay, guard = replay_and_guard(backbone, settings.replay_per_class)
     rank = settings.rank or min(RANK, limits.rank)
     return Pipeline(
         backbone, FrameRing(views, settings.ring_frames),
@@ -45,7 +44,7 @@ def make_pipeline(backbone: Backbone, views: tuple[str, ...], accelerator: Accel
                      settings.holdout_share, settings.recency_s),
         VersionHistory(Adapter.initial(backbone.layout, backbone.digest, rank, settings.seed)),
         ClassList(backbone.manifest.classes, backbone.layout.classes, settings.max_classes),
-        replay, ReplaySet.load(backbone, GUARD_PER_CLASS, skip=settings.replay_per_class))
+        replay, guard)
 
 
 def training_policy(limits: Limits) -> TrainingPolicy:

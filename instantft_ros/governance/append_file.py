@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import os
 from pathlib import Path
 
@@ -36,9 +37,21 @@ class AppendFile:
         """Flush to the disk: what was written outlives a power failure."""
         os.fsync(self._handle)
 
-    def duplicate(self) -> int:
-        """Give a handle of one's own to flush, which stays valid when this file is closed."""
-        return os.dup(self._handle)
+    def flusher(self) -> Callable[[], None]:
+        """
+        Give what flushes all that was written until now, once, in any thread; raises `OSError`.
+
+        It has a handle of its own, so it may run while this file is appended to or closed.
+        """
+        handle = os.dup(self._handle)
+
+        def flush() -> None:
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+        return flush
 
     def close(self) -> None:
         """Close the file."""

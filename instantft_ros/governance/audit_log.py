@@ -92,14 +92,12 @@ class AuditLog:
         with self._guard:
             if self._file is None or not self._unsynced:
                 return
-            handle, self._unsynced = self._file.duplicate(), False
+            flush, self._unsynced = self._file.flusher(), False
         try:
-            os.fsync(handle)
+            flush()
         except OSError as error:
             self._unsynced = True
             raise StateError(f'{self._path} cannot be flushed: {error.strerror}') from error
-        finally:
-            os.close(handle)
 
     def close(self) -> None:
         """Flush, and leave the folder to others."""

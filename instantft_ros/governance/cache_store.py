@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 import errno
-import os
 from pathlib import Path
 import threading
 
@@ -142,14 +141,12 @@ class CacheStore:
             self._write()
             if self._file is None or not self._unsynced:
                 return
-            handle, self._unsynced = self._file.duplicate(), False
+            flush, self._unsynced = self._file.flusher(), False
         try:
-            os.fsync(handle)
+            flush()
         except OSError as error:
             self._unsynced = True
             raise StateError(f'{self._path} cannot be flushed: {error.strerror}') from error
-        finally:
-            os.close(handle)
 
     def clear(self) -> None:
         """Forget everything, as `ForwardCache.clear` does; raises `StateError`."""

@@ -53,13 +53,12 @@ def import_(store: VersionStore, path: Path, layout: FeatureLayout, backbone: st
         adapter.check_backbone(layout, backbone)
     except AdapterError as error:
         raise VersionError(f'{path}: {error}') from error
-    origin = f'version {came.number} of {came.robot or "a robot without a name"}' if came else ''
     number, parent = store.next_number(), 0
     with suppress(DamagedVersionError):  # the way back from it leads to the one in use
         parent = store.current() or 0
     manifest = dataclasses.replace(
         came or VersionManifest(number, 0, 'pending'), number=number, parent=parent, time='',
-        origin=origin or f'the file {path.name}', reason='',
+        origin=_origin(came, path), reason='',
         state='accepted' if use else 'pending', accepted_by='import' if use else '')
     manifest = store.save(adapter, manifest)
     if use:
@@ -84,9 +83,12 @@ def read_exported(path: Path, layout: FeatureLayout, backbone: str,
     if not layout.classes <= adapter.layout.classes <= classes:
         raise VersionError(f'{path}: it was made for {adapter.layout.classes} classes, here are '
                            f'{classes}')
-    origin = f'version {came.number} of {came.robot or "a robot without a name"}' if came else \
-        f'the file {path.name}'
-    return origin, adapter.with_classes(classes)
+    return _origin(came, path), adapter.with_classes(classes)
+
+
+def _origin(came: VersionManifest | None, path: Path) -> str:
+    return f'the file {path.name}' if came is None else \
+        f'version {came.number} of {came.robot or "a robot without a name"}'
 
 
 def _read(path: Path) -> tuple[VersionManifest | None, Adapter]:

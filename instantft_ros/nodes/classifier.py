@@ -28,7 +28,6 @@ from instantft_ros.core.corrections import Answer, Verdict
 from instantft_ros.core.errors import FeatureError, ImageError
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
-from instantft_ros.core.replay import ReplaySet
 from instantft_ros.governance.cache_records import CorrectionRecord
 from instantft_ros.governance.version_store import Restored
 from instantft_ros.msg import Correction, CorrectionAck, LabelRequest, Prediction, Status
@@ -41,7 +40,7 @@ from instantft_ros.nodes.managed_node import ManagedNode, run
 from instantft_ros.nodes.parameters import Parameters
 from instantft_ros.nodes.slack import Slack
 from instantft_ros.nodes.state_keeper import StateKeeper
-from instantft_ros.nodes.update_services import allowed, UpdateServices
+from instantft_ros.nodes.update_services import UpdateServices, why_not_allowed
 from instantft_ros.nodes.updates import Updates
 
 #: How often triggers and deadlines are looked at, seconds.
@@ -101,9 +100,7 @@ class ClassifierNode(ManagedNode):
         views = [view.name for camera in self._cameras.values() for view in camera.views]
         self._pipeline = flow.Pipeline(
             backbone, FrameRing(views, p.ring_frames), cache, versions, classes,
-            ReplaySet.load(backbone, p.replay_per_class),
-            ReplaySet.load(backbone, flow.GUARD_PER_CLASS if p.replay_per_class else 0,
-                           skip=p.replay_per_class))
+            *flow.replay_and_guard(backbone, p.replay_per_class))
         self._reader = images.ImageReader(images.cv_bridge())
         self._requests: LabelRequests[tuple[FrameId, LabelRequest]] = LabelRequests()
         self._corrected = 0
@@ -268,13 +265,12 @@ class ClassifierNode(ManagedNode):
 
     def _on_correction(self, message: Correction | None) -> None:
         now_ns = self.get_clock().now().nanoseconds
-        operators, classes = self._settings.value.operators, len(self._pipeline.classes)
+        classes = len(self._pipeline.classes)
         read: corrections.Correction | Answer
         if message is None:
             message, read = Correction(), Answer(Verdict.MALFORMED, 'the message is torn')
-        elif not allowed(operators, message.operator_id):
-            read = Answer(Verdict.NOT_ALLOWED, f"operator '{message.operator_id}' is not allowed, "
-                          f'the parameter operators names {list(operators)}')
+        elif (reason := why_not_allowed(self._settings.value.operators, message.operator_id)):
+            read = Answer(Verdict.NOT_ALLOWED, reason)
         else:
             read = conversions.correction(message, self._pipeline.ring.views, now_ns)
         answer = read if isinstance(read, Answer) else self._pipeline.correct(read)

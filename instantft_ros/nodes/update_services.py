@@ -22,9 +22,12 @@ from instantft_ros.srv import Approve, Import, Rollback
 MOST_NAMED = 50
 
 
-def allowed(operators: tuple[str, ...], operator_id: str) -> bool:
-    """Tell whether an operator may act: where none is named, everybody may."""
-    return operators == ('',) or operator_id in operators
+def why_not_allowed(operators: tuple[str, ...], operator_id: str) -> str:
+    """Say why an operator may not act, empty when he may: where none is named, everybody may."""
+    if operators == ('',) or operator_id in operators:
+        return ''
+    return (f"operator '{operator_id}' is not allowed, the parameter operators names "
+            f'{list(operators)}')
 
 
 class UpdateServices:
@@ -51,11 +54,7 @@ class UpdateServices:
             self._node.destroy_service(service)
 
     def _may(self, operator_id: str) -> str:
-        """Say why an operator may not act; empty: he may."""
-        operators = self._settings.value.operators
-        return '' if allowed(operators, operator_id) else (
-            f"operator '{operator_id}' is not allowed, the parameter operators names "
-            f'{list(operators)}')
+        return why_not_allowed(self._settings.value.operators, operator_id)
 
     def _retrain(self, request: TriggerSrv.Request,
                  response: TriggerSrv.Response) -> TriggerSrv.Response:

@@ -530,15 +530,13 @@ class Updates:
 
 def _beyond(limits: Limits, pipeline: Pipeline, p: ClassifierParameters) -> str:
     """Say what a job of these parameters would ask beyond the limits; empty: nothing."""
-    layout = pipeline.cache.layout
-    for what, value, most in (
-            ('slots (cache_capacity and replay samples)',
-             pipeline.cache.capacity + len(pipeline.replay), limits.samples),
-            ('features', layout.dim, limits.dim), ('taps', len(layout.tap_sizes), limits.taps),
-            ('classes', layout.classes, limits.classes),
-            ('rank', pipeline.initial.rank, limits.rank)):
-        if value > most:
-            return f'{what} up to {most}, asked are {value}'
+    beyond = limits.exceeded(pipeline.cache.capacity + len(pipeline.replay),
+                             pipeline.cache.layout, pipeline.initial.rank)
+    if beyond is not None:
+        what, value, most = beyond
+        if what == 'samples':
+            what = 'slots (cache_capacity and replay samples)'
+        return f'{what} up to {most}, asked are {value}'
     if p.optimizer not in limits.optimizers:
         return f"the optimizers {list(limits.optimizers)}, asked is '{p.optimizer}'"
     if limits.batch_sizes is not None and p.batch_size not in limits.batch_sizes:
