@@ -34,7 +34,7 @@ from instantft_ros.msg import Correction
 from instantft_ros.nodes import qos
 
 sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
-from harness import Process, Robot, robot
+from harness import Process, resident_mb, Robot, robot
 
 RATE_HZ = 30.0
 DIFFERENT_IMAGES = 200
@@ -213,20 +213,15 @@ def memory(robot: Robot, retrainings: int) -> dict[str, Any]:
         robot.wait(lambda number=number: robot.status.trainings >= done + number)
         if number in (1, retrainings):
             for name, process in (('classifier', classifier), ('accelerator', accelerator)):
-                result[f'{name}_mb_after_{number}'] = _resident_mb(process)
+                result[f'{name}_mb_after_{number}'] = resident_mb(process.pid)
         if number % 250 == 0:
             print(f'  {number} of {retrainings} retrainings', flush=True)
     return result
 
 
 def _cpu_ticks(process: Process) -> int:
-    fields = Path(f'/proc/{process._process.pid}/stat').read_text().rsplit(')', 1)[1].split()
+    fields = Path(f'/proc/{process.pid}/stat').read_text().rsplit(')', 1)[1].split()
     return int(fields[11]) + int(fields[12])
-
-
-def _resident_mb(process: Process) -> float:
-    status = Path(f'/proc/{process._process.pid}/status').read_text()
-    return int(status.split('VmRSS:')[1].split()[0]) / 1024
 
 
 def with_robot(work: Callable[[Robot], Any]) -> Any:

@@ -51,7 +51,7 @@ from instantft_ros.training import replay
 sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
 from harness import Robot
 from harness import robot as make_robot
-from test_failing_accelerators import FakeAccelerator
+from test_failing_accelerators import FakeAccelerator, good
 
 OUT = ROOT / 'out/faults'
 KILLS = 50
@@ -313,24 +313,18 @@ def _fake(robot: Robot, answer: Callable[[Any], Any]) -> Iterator[FakeAccelerato
         accelerator.close()
 
 
-def _good(goal: Any, **changes: Any) -> Any:
-    return FineTune.Result(**{'status': FineTune.Result.OK, 'backend': 'fake', 'a': goal.a,
-                              'b': goal.b, 'losses': array('f', [0.5]),
-                              'energy_j': float('nan')} | changes)
-
-
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     'that fails': lambda goal: FineTune.Result(status=FineTune.Result.FAILED, message='broken'),
     'that finds the job invalid': lambda goal: FineTune.Result(status=FineTune.Result.INVALID,
                                                                message='too large'),
     'that never holds the cache': lambda goal: FineTune.Result(
         status=FineTune.Result.CACHE_MISMATCH, message='I have nothing'),
-    'that answers NaN': lambda goal: _good(goal, b=array('f', [float('nan')] * len(goal.b))),
-    'that answers infinity': lambda goal: _good(goal, a=array('f', [float('inf')] * len(goal.a))),
-    'that answers too few weights': lambda goal: _good(goal, b=array('f', [0.0])),
-    'that answers garbage': lambda goal: _good(goal, b=array('f', (50 * np.random.default_rng(
+    'that answers NaN': lambda goal: good(goal, b=array('f', [float('nan')] * len(goal.b))),
+    'that answers infinity': lambda goal: good(goal, a=array('f', [float('inf')] * len(goal.a))),
+    'that answers too few weights': lambda goal: good(goal, b=array('f', [0.0])),
+    'that answers garbage': lambda goal: good(goal, b=array('f', (50 * np.random.default_rng(
         1).normal(size=len(goal.b))).astype(np.float32))),
-    'that answers a status that does not exist': lambda goal: _good(goal, status=99),
+    'that answers a status that does not exist': lambda goal: good(goal, status=99),
 }
 
 
@@ -383,7 +377,7 @@ def _late(folder: Path) -> None:
 
     def answer(goal: Any) -> Any:
         release.wait(20.0)
-        return _good(goal)
+        return good(goal)
 
     with predicting(folder, accelerator=False, deadline_s=0.3, retry_s=100.0) as robot, \
             _fake(robot, answer):
@@ -654,7 +648,7 @@ def _dropped(folder: Path) -> None:
 
     def answer(goal: Any) -> Any:
         release.wait(10.0)
-        return _good(goal)
+        return good(goal)
 
     with predicting(folder, accelerator=False) as robot, _fake(robot, answer):
         robot.wait(lambda: robot.status.accelerator_ready)

@@ -33,10 +33,13 @@ from sensor_msgs.msg import CompressedImage
 
 from benchmark.cells import ROOT
 from instantft_ros.demo.belt import Belt, Drift
-from instantft_ros.demo.run import command, loopback_environment
+from instantft_ros.demo.run import command, loopback_environment, stop
 from instantft_ros.msg import Correction, CorrectionAck, Prediction, Status
 from instantft_ros.nodes import qos
 from instantft_ros.nodes.correction_queue import CAPACITY
+
+sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
+from harness import resident_mb
 
 CAMERAS, RATE_HZ, CORRECTIONS_HZ = 4, 30.0, 10_000.0
 
@@ -137,13 +140,7 @@ def _listen(seconds: float, rate: float) -> dict[str, Any]:
         _drain(listener, executor, sent)
         return _result(listener, ages, queued, sent, seconds, processes['classifier'].pid)
     finally:
-        for process in processes.values():
-            process.terminate()
-        for process in processes.values():
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        stop(processes)
         executor.shutdown()
         listener.destroy_node()
         rclpy.shutdown()
@@ -172,7 +169,7 @@ def _handled(status: Status) -> int:
 def _result(listener: _Listener, ages_ms: np.ndarray, queued: list[int], sent: int,
             seconds: float, classifier: int) -> dict[str, Any]:
     status = listener.statuses[-1]
-    memory_kb = int(Path(f'/proc/{classifier}/status').read_text().split('VmRSS:')[1].split()[0])
+    memory_mb = int(resident_mb(classifier))
     p99 = float(np.percentile(ages_ms, 99))
     return {
         'seconds': seconds, 'cameras': CAMERAS, 'corrections_sent': sent,
@@ -185,7 +182,7 @@ def _result(listener: _Listener, ages_ms: np.ndarray, queued: list[int], sent: i
         'age_ms_p50': round(float(np.median(ages_ms)), 2), 'age_ms_p99': round(p99, 2),
         'age_ms_max': round(float(ages_ms.max()), 2),
         'corrections_waiting_over_time': queued, 'trainings': int(status.trainings),
-        'trainings_failed': int(status.trainings_failed), 'classifier_rss_mb': memory_kb // 1024,
+        'trainings_failed': int(status.trainings_failed), 'classifier_rss_mb': memory_mb,
         'held': {
             'p99 of the age below 100 ms': p99 <= AGE_LIMIT_MS,
             'every correction acknowledged or counted':

@@ -10,7 +10,6 @@ after the first 100 retrainings, the chain of the audit log. Writes out/bench/so
 from __future__ import annotations
 
 import argparse
-from array import array
 import json
 import math
 import os
@@ -21,16 +20,14 @@ import tempfile
 import time
 from typing import Any
 
-from builtin_interfaces.msg import Time
 import cv2
 import numpy as np
-from sensor_msgs.msg import Image
 
 from benchmark.cells import ROOT
 from instantft_ros.demo.belt import Belt, Drift, STATION
 
 sys.path.insert(0, str(ROOT / 'test' / 'nodes'))
-from harness import Process, Robot
+from harness import image_of, resident_mb, Robot
 from harness import robot as make_robot
 
 PERIOD, DEGREES = 200, 60.0
@@ -76,8 +73,8 @@ def _soak(folder: Path, retrainings: int) -> dict[str, Any]:
                 told = trained
                 course.append({'retrainings': trained, 'frames': index,
                                'accuracy': 100 * float(np.mean(right)),
-                               'classifier_mb': _rss_mb(classifier),
-                               'accelerator_mb': _rss_mb(accelerator)})
+                               'classifier_mb': resident_mb(classifier.pid),
+                               'accelerator_mb': resident_mb(accelerator.pid)})
                 right = []
                 left_s = (time.monotonic() - began_s) / trained * (retrainings - trained)
                 print(f'{trained} retrainings, {course[-1]["accuracy"]:.1f} %, classifier '
@@ -101,21 +98,13 @@ def _step(robot: Robot, index: int, degrees: float) -> bool:
     frame = robot.belt.frame(index)
     turn = cv2.getRotationMatrix2D((x + width / 2, y + height / 2), degrees, 1.0)
     frame = cv2.warpAffine(frame, turn, (frame.shape[1], frame.shape[0]))
-    message = Image(height=frame.shape[0], width=frame.shape[1], encoding='bgr8',
-                    step=3 * frame.shape[1], data=array('B', frame.tobytes()))
-    message.header.stamp = Time(sec=index)
-    robot.images.publish(message)
+    robot.images.publish(image_of(frame, index))
     prediction = robot.wait(lambda: robot.predictions.pop(index, None))
     if prediction.class_id == robot.belt.label(index):
         return True
     robot.correct(index)
     robot.acks.clear()
     return False
-
-
-def _rss_mb(process: Process) -> float:
-    text = Path(f'/proc/{process.pid}/status').read_text()
-    return int(text.split('VmRSS:')[1].split()[0]) / 1024
 
 
 def _result(course: list[dict[str, Any]], status: Any, frames: int, seconds: float,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 import itertools
 import os
@@ -16,6 +16,8 @@ from typing import Any
 from ament_index_python.packages import get_package_prefix, get_package_share_directory
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import rclpy
 from rclpy.action import ActionClient
@@ -42,6 +44,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, 'ROS_DOMAIN_ID': str(1 + next(_domains) % 100),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_PYTHON_CHECK_FIELDS': '1',
             'FASTRTPS_DEFAULT_PROFILES_FILE': str(profile), 'PYTHONUNBUFFERED': '1'}
+
+
+def resident_mb(pid: int) -> float:
+    """Give the resident memory of a process, MB."""
+    status = Path(f'/proc/{pid}/status').read_text()
+    return int(status.split('VmRSS:')[1].split()[0]) / 1024
+
+
+def image_of(pixels: np.ndarray, stamp: int) -> Image:
+    """Make the message of a (H, W, 3) BGR image, with that many seconds as its stamp."""
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding='bgr8',
+                    step=3 * pixels.shape[1], data=array('B', pixels.tobytes()))
+    message.header.stamp = Time(sec=stamp)
+    return message
 
 
 class Process:
@@ -169,10 +185,7 @@ class Robot:
 
     def image(self, index: int) -> Image:
         """The belt's frame `index`, with that many seconds as its stamp."""
-        frame = self.belt.frame(index)
-        message = Image(height=frame.shape[0], width=frame.shape[1], encoding='bgr8',
-                        step=3 * frame.shape[1], data=array('B', frame.tobytes()))
-        message.header.stamp = Time(sec=index)
+        message = image_of(self.belt.frame(index), index)
         message.header.frame_id = 'belt'
         return message
 
@@ -199,6 +212,20 @@ class Robot:
         self.corrections.publish(message)
         ack: CorrectionAck = self.wait(lambda: self.acks.get(str(number)))
         return ack
+
+    def learn(self, indices: Iterable[int]) -> CorrectionAck:
+        """Correct frames and wait for an adapter that knows all of these corrections."""
+        for index in indices:
+            ack = self.correct(index)
+            assert ack.accepted, ack.reason
+        self.wait(lambda: self.status.adapter_cache_version >= ack.cache_version)
+        return ack
+
+    def change_state(self, transition: int) -> bool:
+        """Ask the classifier for a lifecycle transition; whether it succeeded."""
+        request = Transition(id=transition)
+        return bool(self.call(ChangeState, 'classifier/change_state',
+                              transition=request).success)
 
     def call(self, kind: Any, name: str, **fields: Any) -> Any:
         """Call a service and give its response."""

@@ -5,7 +5,6 @@ from array import array
 from builtin_interfaces.msg import Time
 import cv2
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
@@ -20,22 +19,13 @@ from instantft_ros.nodes import qos
 from instantft_ros.srv import Rollback
 
 
-def learn(robot, indices) -> CorrectionAck:
-    """Correct frames and wait for an adapter that knows all of these corrections."""
-    for index in indices:
-        ack = robot.correct(index)
-        assert ack.accepted, ack.reason
-    robot.wait(lambda: robot.status.adapter_cache_version >= ack.cache_version)
-    return ack
-
-
 def test_corrections_make_predictions_better(robot):
     robot.start_accelerator()
     robot.start_classifier()
     test = range(300, 360)
     before = robot.accuracy(test)
     robot.accuracy(range(120))
-    ack = learn(robot, range(120))
+    ack = robot.learn(range(120))
     after = robot.accuracy(test)
     assert before < 0.25
     assert after > before + 0.25
@@ -178,7 +168,7 @@ def test_services(robot, tmp_path):
     assert not empty.success and 'no sample' in empty.message
 
     robot.accuracy(range(20))
-    learn(robot, range(20))
+    robot.learn(range(20))
     version = robot.status.adapter_version
 
     assert robot.call(Trigger, 'classifier/retrain').success
@@ -226,7 +216,7 @@ def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
     robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(tmp_path))
     robot.accuracy(range(20))
-    learn(robot, range(20))
+    robot.learn(range(20))
     digest, version = robot.status.adapter_digest, robot.status.adapter_version
     assert first.stop() == 0, first.log.read_text()
     robot.statuses.clear()
@@ -243,16 +233,11 @@ def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
     assert third.alive
 
 
-def lifecycle(robot, transition: int) -> bool:
-    request = Transition(id=transition)
-    return robot.call(ChangeState, 'classifier/change_state', transition=request).success
-
-
 def test_lifecycle(robot):
     robot.start_accelerator()
     robot.start_classifier()
     robot.show(1)
-    assert lifecycle(robot, Transition.TRANSITION_DEACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
     robot.wait(lambda: robot.images.get_subscription_count() == 0)
     robot.wait(lambda: robot.status.state == Status.INACTIVE)
     robot.predictions.clear()
@@ -262,19 +247,19 @@ def test_lifecycle(robot):
     robot.spin(1.5)
     assert not robot.predictions and len(robot.statuses) == seen
     for _ in range(3):
-        assert lifecycle(robot, Transition.TRANSITION_CLEANUP)
-        assert lifecycle(robot, Transition.TRANSITION_CONFIGURE)
-    assert lifecycle(robot, Transition.TRANSITION_ACTIVATE)
+        assert robot.change_state(Transition.TRANSITION_CLEANUP)
+        assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
     robot.wait(lambda: robot.images.get_subscription_count() == 1)
     robot.show(3)
     robot.accuracy(range(10))
-    learn(robot, range(10))
+    robot.learn(range(10))
 
 
 def test_without_autostart_it_waits(robot):
     robot.start('classifier', autostart=False)
-    assert lifecycle(robot, Transition.TRANSITION_CONFIGURE)
-    assert lifecycle(robot, Transition.TRANSITION_ACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
     robot.wait(lambda: robot.statuses)
 
 

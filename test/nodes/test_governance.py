@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 from std_srvs.srv import SetBool, Trigger
-from test_real_robot import image_of
 
+from harness import image_of
 from instantft_ros.action import FineTune
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.msg import CorrectionAck, Status
@@ -26,14 +26,6 @@ def events(folder: Path, kind: str) -> list[dict]:
     return [each for each in map(json.loads, lines) if each['kind'] == kind]
 
 
-def learn(robot, indices) -> CorrectionAck:
-    for index in indices:
-        ack = robot.correct(index)
-        assert ack.accepted, ack.reason
-    robot.wait(lambda: robot.status.adapter_cache_version >= ack.cache_version)
-    return ack
-
-
 def versions(*arguments: object) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, '-m', 'instantft_ros', 'versions',
                            *map(str, arguments)], capture_output=True, text=True, timeout=60,
@@ -45,7 +37,7 @@ def test_a_restart_goes_on_where_a_killed_node_was(robot, tmp_path):
     robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(state))
     robot.accuracy(range(30))
-    learn(robot, range(20))
+    robot.learn(range(20))
     robot.wait(lambda: robot.status.corrections_pending == 0)
     assert robot.call(SetBool, 'classifier/freeze', data=True).success
     robot.wait(lambda: robot.status.state == Status.FROZEN)
@@ -81,7 +73,7 @@ def test_every_step_is_in_the_audit_log_and_the_chain_holds(robot, tmp_path):
     robot.start_accelerator()
     process = robot.start_classifier(state_directory=str(state))
     robot.accuracy(range(6))
-    learn(robot, range(5))
+    robot.learn(range(5))
     robot.correct(5, class_name='nonsense')
     assert robot.call(Rollback, 'classifier/rollback', to_parent=True,
                       operator_id='anna').success
@@ -212,7 +204,7 @@ def test_the_budget_is_kept(robot):
     robot.start_accelerator()
     robot.start_classifier(trainings_per_hour=1)
     robot.accuracy(range(4))
-    learn(robot, range(1))
+    robot.learn(range(1))
     robot.correct(2)
     robot.wait(lambda: warned(robot, 'the budget of 1 trainings an hour is used up'))
     assert robot.status.trainings == 1 and robot.status.corrections_pending == 1
@@ -229,9 +221,9 @@ def test_rollback_reaches_every_version_on_the_disk(robot, tmp_path):
     robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(tmp_path))
     robot.accuracy(range(10))
-    learn(robot, range(5))
+    robot.learn(range(5))
     early, digest = robot.status.adapter_version, robot.status.adapter_digest
-    learn(robot, range(5, 10))
+    robot.learn(range(5, 10))
     assert first.stop() == 0
     robot.statuses.clear()
     robot.start_classifier(state_directory=str(tmp_path))
@@ -249,7 +241,7 @@ def test_an_adapter_of_another_robot_comes_through_the_same_gate(robot, tmp_path
     robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(there))
     robot.accuracy(range(60))
-    learn(robot, range(60))
+    robot.learn(range(60))
     number = robot.status.adapter_version
     after = robot.accuracy(range(300, 330))
     assert first.stop() == 0

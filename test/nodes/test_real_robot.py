@@ -1,27 +1,19 @@
 """What a robot does to the classifier that a demo does not, over DDS."""
 
-from array import array
 from pathlib import Path
 import random
 
 from builtin_interfaces.msg import Duration, Time
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 import numpy as np
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
+from harness import image_of, resident_mb
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.demo.belt import STATION
 from instantft_ros.msg import Correction, CorrectionAck, LabelRequest, Prediction
 from instantft_ros.nodes import qos
-
-
-def image_of(pixels: np.ndarray, stamp: int) -> Image:
-    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding='bgr8',
-                    step=3 * pixels.shape[1], data=array('B', pixels.tobytes()))
-    message.header.stamp = Time(sec=stamp)
-    return message
 
 
 def two_bins(robot, index: int) -> np.ndarray:
@@ -216,25 +208,20 @@ def test_more_corrections_than_wait_are_dropped_and_told(robot):
     assert robot.show(2) is not None
 
 
-def change(robot, transition: int) -> bool:
-    request = Transition(id=transition)
-    return robot.call(ChangeState, 'classifier/change_state', transition=request).success
-
-
 def test_two_hundred_lifecycle_cycles_leak_nothing(robot):
     process = robot.start_classifier()
 
     def state() -> tuple[int, int, int]:
         root = Path(f'/proc/{process.pid}')
         status = (root / 'status').read_text()
-        memory_kb = int(status.split('VmRSS:')[1].split()[0])
+        memory_kb = round(1024 * resident_mb(process.pid))
         threads = int(status.split('Threads:')[1].split()[0])
         return memory_kb, threads, len(list((root / 'fd').iterdir()))
 
     def cycle() -> None:
         for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP,
                            Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
-            assert change(robot, transition)
+            assert robot.change_state(transition)
 
     for _ in range(20):
         cycle()
