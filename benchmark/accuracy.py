@@ -17,6 +17,7 @@ import torch
 from benchmark import baselines, data, instantft
 from benchmark.cells import Cells, source_digest
 from instantft_ros.core.adapter import Adapter
+from instantft_ros.core.replay import read_images
 from instantft_ros.pipeline import EPOCHS, TrainingPolicy, VISITS
 
 LABELS = (64, 128, 256, 512, 1024, 4096)
@@ -27,6 +28,9 @@ SOURCES = ('benchmark/baselines.py', 'benchmark/data.py')
 OWN_SOURCES = (*SOURCES, 'benchmark/instantft.py', 'instantft_ros/pipeline.py', 'native',
                'instantft_ros/core/adapter.py', 'instantft_ros/core/backbone.py',
                'instantft_ros/core/nf4.py', 'instantft_ros/core/replay.py')
+
+#: A baseline that trains on the replay images too, as InstantFT always does.
+WITH_REPLAY = ' with replay'
 
 #: Where the baselines' settings are chosen.
 TUNING_LABELS, TUNING_ANGLES, TUNING_SEEDS = (128, 1024), ('45', '75'), 2
@@ -61,6 +65,8 @@ def whole(benchmark: Benchmark) -> None:
     benchmark.tune(baselines.METHODS)
     angles = tuple(map(str, data.ANGLES))
     benchmark.evaluate(('LoRA-All', 'FT-All'), ('InstantFT',), angles, LABELS, SEEDS)
+    benchmark.evaluate(('LoRA-All' + WITH_REPLAY, 'FT-All' + WITH_REPLAY), ('without replay',),
+                       angles, (64, 256, 1024), SEEDS)
     benchmark.evaluate((), instantft.VARIANTS, ('15', '45', '75'), (64, 256, 1024), SEEDS)
     benchmark.evaluate(('FT-Last', 'LoRA-Last'), (), ('45', '75'), (64, 256, 1024), SEEDS)
     benchmark.evaluate(('LoRA-All', 'FT-All'), ('InstantFT',), data.OTHER_DRIFTS, (1024,), 2)
@@ -74,7 +80,7 @@ def open_cells(path: Path) -> Cells:
 
     def digest_of(key: str) -> str:
         what, method = key.split('/')[:2]
-        theirs = what in ('tuning', 'setting') or method in (*baselines.METHODS, 'frozen')
+        theirs = what in ('tuning', 'setting') or method == 'frozen' or _is_baseline(method)
         # all visit as many samples as InstantFT does
         return f'{baseline} {VISITS} {EPOCHS}' if theirs else own
 
@@ -119,8 +125,9 @@ class Benchmark:
 
         def compute(key: str) -> float:
             _, method, drift, count, seed = key.split('/')
-            if method in baselines.METHODS:
-                optimizer, rate, decay, _ = self._cells[f'setting/{method}']
+            if _is_baseline(method):
+                optimizer, rate, decay, _ = self._cells[
+                    f'setting/{method.removesuffix(WITH_REPLAY)}']
                 return self._baseline(method, drift, int(count), int(seed),
                                       baselines.Setting(optimizer, rate, decay), False)
             split = data.split(self._dataset, int(seed), tuning=False)
@@ -134,7 +141,7 @@ class Benchmark:
 
         def cost(key: str) -> float:
             _, method, _, count, _ = key.split('/')
-            return _visits(int(count)) * (10.0 if method in baselines.METHODS else 1.0)
+            return _visits(int(count)) * (10.0 if _is_baseline(method) else 1.0)
 
         self._cells.fill(f'{self._dataset}, accuracy', keys, compute, cost)
 
@@ -186,12 +193,32 @@ class Benchmark:
                   setting: baselines.Setting, tuning: bool, epochs: int = 0) -> float:
         split = data.split(self._dataset, seed, tuning)
         images, labels = data.drifted(self._dataset, drift), data.labels_of(self._dataset)
-        network = baselines.LeNet5(self._weights, method, seed)
+        network = baselines.LeNet5(self._weights, method.removesuffix(WITH_REPLAY), seed)
         rows = split.train[:count]
-        epochs = epochs or TrainingPolicy().schedule(count, 1.0).epochs
-        for _ in baselines.train(network, images[rows], labels[rows], setting, epochs, seed):
+        learned, answers = images[rows], labels[rows]
+        if method.endswith(WITH_REPLAY):
+            replayed = _replay_images(self._dataset)
+            learned = np.concatenate([learned, replayed[0]])
+            answers = np.concatenate([answers, replayed[1]])
+        epochs = epochs or TrainingPolicy().schedule(len(answers), 1.0).epochs
+        for _ in baselines.train(network, learned, answers, setting, epochs, seed):
             pass
         return baselines.accuracy(network, images[split.test], labels[split.test])
+
+
+def _is_baseline(method: str) -> bool:
+    return method.removesuffix(WITH_REPLAY) in baselines.METHODS
+
+
+def _replay_images(dataset: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give the images (R, 28, 28) and labels (R,) that InstantFT replays."""
+    backbone, replay = data.backbone_of(dataset)
+    assert backbone.replay_file is not None
+    images, labels = read_images(backbone.replay_file, backbone.layout.classes)
+    first = [np.flatnonzero(labels == label)[:count]
+             for label, count in enumerate(np.bincount(replay.labels))]
+    rows = np.sort(np.concatenate(first))
+    return images[rows], labels[rows]
 
 
 def _visits(count: int) -> float:

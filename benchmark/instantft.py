@@ -10,8 +10,8 @@ from benchmark import data
 from instantft_ros.accelerator.base import Accelerator
 from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.accelerator.golden import GoldenModel
-from instantft_ros.accelerator.job import FineTuneJob, Schedule
-from instantft_ros.accelerator.numpy_reference import gradients, Optimizer
+from instantft_ros.accelerator.job import FineTuneJob
+from instantft_ros.accelerator.numpy_reference import descend
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout
@@ -44,6 +44,8 @@ VARIANTS = {
     'uniform 3 bit': Variant(bits=3),
     'uniform 2 bit': Variant(bits=2),
     'without replay': Variant(replay=False),
+    'without weight decay': Variant(TrainingPolicy(weight_decay=0.0)),
+    'frozen logits as they are': Variant(TrainingPolicy(fit_logits=False)),
     'warm start, 4 fine-tunings': Variant(TrainingPolicy(warm_start=True), chunks=4),
     'cold start, 4 fine-tunings': Variant(chunks=4),
     'SGD, batch 1, rank 4 (as the core)': Variant(CORE_POLICY, 4),
@@ -80,14 +82,16 @@ def _train(variant: Variant, start: Adapter, x: np.ndarray, logits: np.ndarray,
     update = replay.extend(CacheUpdate('benchmark', 0, 1, count, np.arange(count), codes, scales,
                                        logits, labels))
     order = np.random.default_rng(seed).permutation(count)
+    start = variant.policy.calibrated(start, update.logits, update.labels)
     norm = float(np.square(x).sum(axis=1).mean())
     order = replay.mix_in(order, count)
     schedule = variant.policy.schedule(len(order), norm)
     if variant.bits:
         replayed = nf4.dequantize(replay.codes, replay.scales, layout.tap_sizes)
         cached = uniform(np.concatenate([x, replayed]), layout, variant.bits)
-        return _descend(start, schedule, cached[order], update.logits[order],
-                        update.labels[order])
+        trained = descend(start, schedule, cached[order], update.logits[order],
+                          update.labels[order])
+        return replace(start, a=trained.a, b=trained.b)
     backend: Accelerator = GoldenModel() if variant.golden else CpuBackend()
     return backend.fine_tune(FineTuneJob(update, start, order, schedule)).adapter
 
@@ -102,23 +106,6 @@ def uniform(x: np.ndarray, layout: FeatureLayout, bits: int) -> np.ndarray:
         scale = np.maximum(np.abs(x[:, tap]).max(axis=1, keepdims=True), 1e-12) / levels
         result[:, tap] = np.round(x[:, tap] / scale) * scale
     return result
-
-
-def _descend(start: Adapter, schedule: Schedule, x: np.ndarray, logits: np.ndarray,
-             labels: np.ndarray) -> Adapter:
-    """Train on floats, as the reference does on codes."""
-    a, b = start.a.copy(), start.b.copy()
-    optimizers = Optimizer(schedule), Optimizer(schedule)
-    rates = iter(schedule.rates(len(labels)))
-    for _ in range(schedule.epochs):
-        for first in range(0, len(labels), schedule.batch_size):
-            rows = slice(first, first + schedule.batch_size)
-            _, grad_a, grad_b = gradients(start.layout, a, b, x[rows], logits[rows],
-                                          labels[rows])
-            rate = next(rates)
-            a -= rate * optimizers[0].step(grad_a)
-            b -= rate * optimizers[1].step(grad_b)
-    return Adapter(start.layout, a, b, start.backbone)
 
 
 def accuracy(dataset: str, drift: str, adapter: Adapter, rows: np.ndarray) -> float:

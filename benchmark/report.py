@@ -168,14 +168,17 @@ def _accuracy(results: dict[str, Any]) -> Iterable[str]:
               cell['instantft'], f'{cell["minus_lora_all"]:+.1f}', cell['half_width'],
               f'{cell["minus_ft_all"]:+.1f}') for cell in cells if cell['dataset'] == dataset])
         means = by_method(results['accuracy'][dataset])
-        others = sorted({key[0] for key in means} - {'LoRA-All', 'FT-All', 'InstantFT', 'frozen'})
-        columns = sorted({key[1:] for key in means if key[0] in others},
+        others = sorted({key[0] for key in means if not key[0].endswith(' with replay')}
+                        - {'LoRA-All', 'FT-All', 'InstantFT', 'frozen'})
+        columns = sorted({key[1:] for key in means
+                          if key[0] in others and key[0] != 'without replay'},
                          key=lambda each: (int(each[0]), each[1]))
         if others:
             yield table(('method', *(f'{angle}°, {labels}' for angle, labels in columns)),
                         [(method, *(_mean(means.get((method, angle, labels)))
                                     for angle, labels in columns))
                          for method in ('InstantFT', *others)])
+        yield from _equal_data(means)
         drifts = sorted({key[1] for key in means if not key[1].isdigit()})
         if drifts:
             yield table(('drift', 'frozen', 'LoRA-All', 'FT-All', 'InstantFT'),
@@ -183,6 +186,20 @@ def _accuracy(results: dict[str, Any]) -> Iterable[str]:
                                    ('frozen', 'LoRA-All', 'FT-All', 'InstantFT')))
                          for drift in drifts])
         yield from _forgetting(results['accuracy'][dataset])
+
+
+def _equal_data(means: dict[tuple[str, str, int], list[float]]) -> Iterable[str]:
+    """Everybody with the images from before the drift that InstantFT trains on, and nobody."""
+    rows = sorted((key[1:] for key in means if key[0] == 'LoRA-All with replay'),
+                  key=lambda each: (int(each[0]), each[1]))
+    if rows:
+        yield 'On equal data: all with the images from before the drift, and all without:\n'
+        methods = [f'{name}{suffix}' for suffix in (' with replay', '')
+                   for name in ('LoRA-All', 'FT-All')]
+        columns = [*methods[:2], 'InstantFT', *methods[2:], 'without replay']
+        yield table(('angle', 'labels', *columns[:5], 'InstantFT without replay'),
+                    [(angle, labels, *(float(np.mean(means[method, angle, labels]))
+                                       for method in columns)) for angle, labels in rows])
 
 
 def _mean(values: list[float] | None) -> float | str:

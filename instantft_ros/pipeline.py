@@ -6,7 +6,7 @@ No ROS here; the classifier node feeds this with messages and sends the jobs to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from instantft_ros.adaptation.quarantine import Suspects
 from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.backbone import Backbone, Region
+from instantft_ros.core.calibration import fit_logit_scale
 from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.corrections import Answer, apply_correction, Correction
 from instantft_ros.core.errors import AdapterError
@@ -49,6 +50,8 @@ class TrainingPolicy:
     with the gradient. So one value fits networks whose features differ in size; 0: `RATES`.
     epochs 0: as many as make `VISITS` samples, within `EPOCHS` (doc/method.md). Suspect samples
     are set aside when they are more than `quarantine_share` of all (adaptation/quarantine.py).
+    weight_decay: of Adam; with N samples the first step takes weight_decay / sqrt(N) of each
+    weight. fit_logits: scale the frozen logits as the samples ask (core/calibration.py).
     """
 
     optimizer: str = 'adam'
@@ -57,6 +60,8 @@ class TrainingPolicy:
     rate: float = 0.0
     warm_start: bool = False
     quarantine_share: float = 0.1
+    weight_decay: float = 0.1
+    fit_logits: bool = True
 
     def schedule(self, samples: int, mean_square_norm: float) -> Schedule:
         """Give the schedule for so many samples of this mean ||x||^2."""
@@ -64,7 +69,14 @@ class TrainingPolicy:
         rate = (self.rate or RATES[self.optimizer]) / (
             norm ** 0.5 if self.optimizer == 'adam' else norm)
         epochs = self.epochs or min(max(round(VISITS / samples), EPOCHS[0]), EPOCHS[1])
-        return Schedule(epochs, min(self.batch_size, samples), rate, optimizer=self.optimizer)
+        decay = self.weight_decay / (rate * samples ** 0.5) if self.optimizer == 'adam' else 0.0
+        return Schedule(epochs, min(self.batch_size, samples), rate, optimizer=self.optimizer,
+                        weight_decay=decay)
+
+    def calibrated(self, start: Adapter, logits: np.ndarray, labels: np.ndarray) -> Adapter:
+        """Scale the frozen logits of where to start as these samples, (N, C) and (N,), ask."""
+        scale = fit_logit_scale(logits, labels) if self.fit_logits else 1.0
+        return replace(start, logit_scale=scale)
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,9 @@ class Pipeline:
         start = self.versions.current.adapter if policy.warm_start else self.initial
         if np.abs(start.a).max() > WARM_LIMITS[0] or np.abs(start.b).max() > WARM_LIMITS[1]:
             start = self.initial
+        logits, labels = self.cache.frozen_logits(order), self.cache.labels(order)
+        start = policy.calibrated(start, np.concatenate([logits, self.replay.logits]),
+                                  np.concatenate([labels, self.replay.labels]))
         norm = self.cache.mean_square_norm(order)
         order = self.replay.mix_in(order, self.cache.capacity)
         return FineTuneJob(self.replay.extend(self.cache.update_since(accelerator_version)), start,

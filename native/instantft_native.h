@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#define INSTANTFT_ABI 2
+#define INSTANTFT_ABI 3
 #define INSTANTFT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -37,6 +37,8 @@ typedef struct {
   int32_t epochs, batch_size, optimizer;
   const float *rates;              // (epochs * ceil(samples / batch_size)): each step's
   float beta1, beta2, epsilon;     // momentum uses beta1 alone
+  float weight_decay;              // of Adam: weights lose rate * weight_decay of themselves a step
+  float logit_scale;               // what the frozen logits are multiplied by
   int32_t threads;                 // the result does not depend on it
   float *a;                        // (r, D), in and out
   float *b;                        // (C, K, r), in and out
@@ -51,7 +53,7 @@ INSTANTFT_EXPORT const char *instantft_variants(void);
 
 INSTANTFT_EXPORT int instantft_train(const instantft_job *job, const char *variant);
 
-// Gives the adapted logits z0 + sum_k B_k A_k x_k, (samples, C), of the samples in job->order; the
+// Gives the adapted logits s z0 + sum_k B_k A_k x_k, (samples, C), of the samples in job->order; the
 // schedule is not looked at.
 INSTANTFT_EXPORT int instantft_apply(const instantft_job *job, const char *variant, float *logits);
 

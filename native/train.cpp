@@ -1,7 +1,7 @@
 // The whole fine-tuning of an adapter on NF4 features, compiled once per instruction set.
 //
 // For a sample with codes c_k and scales s_k (x_k = s_k c_k): h_k = s_k A_k c_k,
-// z = z0 + sum_k B_k h_k, g = softmax(z) - onehot(y), dB_k = g h_k^T, dA_k = s_k (B_k^T g) c_k^T
+// z = s z0 + sum_k B_k h_k, g = softmax(z) - onehot(y), dB_k = g h_k^T, dA_k = s_k (B_k^T g) c_k^T
 // (InstantFT, arXiv 2506.06505, section III). Codes are decoded in registers, each time they are
 // needed: one sample is 1 kB of codes or 8 kB of floats, and its way through the caches costs more
 // than the look-up. The scales stay out of the inner loops.
@@ -320,9 +320,10 @@ class Trainer {
 
   // one sample's head
 
-  // z = z0 + B h
+  // z = s z0 + B h
   void score(int64_t sample, const float *h, float *z) const {
-    memcpy(z, job_.logits + job_.order[sample] * shape_.classes, 4 * shape_.classes);
+    const float *frozen = job_.logits + job_.order[sample] * shape_.classes;
+    for (int64_t c = 0; c < shape_.classes; ++c) z[c] = job_.logit_scale * frozen[c];
     for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
       // kGroup sums side by side: each addition would have to wait for the one before
       Vec sums[kGroup] = {load(z + c)};
@@ -333,7 +334,7 @@ class Trainer {
     }
   }
 
-  // z becomes g = softmax(z0 + B h) - onehot(y).
+  // z becomes g = softmax(s z0 + B h) - onehot(y).
   Entropy forward(int64_t sample, const float *h, float *z) const {
     const int64_t label = job_.labels[job_.order[sample]];
     score(sample, h, z);
@@ -509,7 +510,8 @@ class Trainer {
         Vec v = load(square + i) * job_.beta2 + g * g * (1 - job_.beta2);
         store(mean + i, m);
         store(square + i, v);
-        step = m * first / (root(v * second) + job_.epsilon);
+        step = m * first / (root(v * second) + job_.epsilon) +
+               load(weights + i) * job_.weight_decay;
       }
       store(weights + i, load(weights + i) - step * rate);
     }

@@ -128,7 +128,7 @@ def train_is_refused_by_the_guard(pipeline: Pipeline, belt: Belt, learn: range) 
     accuracy(pipeline, belt, learn)
     for index in [index for index in learn if belt.label(index) == 4]:
         pipeline.correct(Correction('camera', Selector.STAMP, 4, issued_ns=1, first_ns=index))
-    job = pipeline.job(TrainingPolicy(), 0)
+    job = pipeline.job(TrainingPolicy(weight_decay=0.0, fit_logits=False), 0)
     assert job is not None
     decision, version = pipeline.adopt(CpuBackend().fine_tune(job), job, 0, GatePolicy())
     return 'guard' in decision.reason and version.number == 0
@@ -151,7 +151,7 @@ def test_corrections_of_one_class_leave_the_others_alone():
         train(pipeline, CpuBackend())
         accuracies[name] = accuracy(pipeline, upright, test)
     assert accuracies['replay'] > before - 0.15
-    assert accuracies['none'] < 0.5  # what the replay samples are there for
+    assert accuracies['none'] < accuracies['replay'] - 0.1  # what the replay samples are there for
 
 
 def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
@@ -170,8 +170,29 @@ def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
         result = accelerator.fine_tune(job)
         pipeline.adopt(result, job, 0, GatePolicy(loss_tolerance=100.0))
         largest = max(largest, float(np.abs(result.adapter.a).max()))
-    assert largest < 20.0
-    assert accuracy(pipeline, tilted, learn) > 0.9
+    assert largest < 50.0
+    assert accuracy(pipeline, tilted, learn) > 0.8
+
+
+def test_the_frozen_network_is_trusted_as_far_as_the_corrections_say():
+    learn = range(60)
+    scales = []
+    for tilt_s in (1e9, -1.0):
+        belt = Belt(seed=3, drift=Drift(start_s=tilt_s, end_s=tilt_s), dwell=1)
+        pipeline = make_pipeline()
+        accuracy(pipeline, belt, learn)
+        for index in learn:
+            pipeline.correct(Correction('camera', Selector.STAMP, belt.label(index), issued_ns=1,
+                                        first_ns=index))
+        for policy in (TrainingPolicy(), TrainingPolicy(fit_logits=False)):
+            job = pipeline.job(policy, 0)
+            assert job is not None
+            scales.append(job.start.logit_scale)
+    upright, plain, tilted, tilted_plain = scales
+    assert plain == tilted_plain == 1.0
+    assert 0.5 < upright <= 1.0
+    assert tilted < 0.75 * upright
+    assert pipeline.initial.logit_scale == 1.0
 
 
 def test_a_class_that_the_network_never_knew_is_learned():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import time
 
 import numpy as np
 
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, OPTIMIZERS
 from instantft_ros.core import nf4
-from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import (
     AcceleratorError,
     AdapterError,
@@ -121,7 +120,7 @@ class Accelerator(ABC):
         trained = self._train(cache, job, on_epoch or (lambda epoch, loss: True))
         train_ms = 1e3 * (time.perf_counter() - started)
         try:
-            adapter = Adapter(layout, trained.a, trained.b, job.start.backbone)
+            adapter = replace(job.start, a=trained.a, b=trained.b)
         except AdapterError as error:
             raise AcceleratorError(f'{self.name}: the training diverged: {error}') from error
         return FineTuneResult(adapter, trained.losses, trained.backend or self.name, train_ms,

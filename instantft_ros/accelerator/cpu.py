@@ -65,7 +65,8 @@ class CpuBackend(Accelerator):
             labels=cache.labels.ctypes.data, epochs=schedule.epochs,
             batch_size=schedule.batch_size, optimizer=native.OPTIMIZERS[schedule.optimizer],
             rates=rates.ctypes.data, beta1=schedule.beta1, beta2=schedule.beta2,
-            epsilon=schedule.epsilon, threads=self._threads, losses=losses.ctypes.data,
+            epsilon=schedule.epsilon, weight_decay=schedule.weight_decay,
+            logit_scale=job.start.logit_scale, threads=self._threads, losses=losses.ctypes.data,
             on_epoch=native.ON_EPOCH(report)), self.variant)
         if raised:
             raise raised[0]

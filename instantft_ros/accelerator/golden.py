@@ -20,8 +20,9 @@ class GoldenModel(Accelerator):
         fixed = fixed_point.FixedJob(
             fixed_point.words_of(cache.layout.tap_sizes),
             fixed_job.padded_codes(cache, np.arange(cache.capacity)),
-            fixed_point.encode_scales(cache.scales), fixed_point.encode_logits(cache.logits),
-            cache.labels, job.order, job.schedule.epochs, rate_start, rate_step)
+            fixed_point.encode_scales(cache.scales),
+            fixed_point.encode_logits(job.start.logit_scale * cache.logits), cache.labels,
+            job.order, job.schedule.epochs, rate_start, rate_step)
         a, b, totals = fixed_point.fine_tune(fixed, *fixed_job.start_weights(job))
         losses = tuple(fixed_job.mean_loss(int(total), len(job.order)) for total in totals)
         for epoch, loss in enumerate(losses, 1):

@@ -21,7 +21,9 @@ class Schedule:
 
     Step t of T = epochs * ceil(N / batch_size) uses learning_rate * (1 - t / T) with decay
     'linear', and learning_rate with 'constant'. A step's gradient is the mean over its batch.
-    optimizer 'momentum' keeps beta1 of the last step; 'adam' is algorithm 1 of Kingma and Ba 2015.
+    optimizer 'momentum' keeps beta1 of the last step; 'adam' is algorithm 1 of Kingma and Ba 2015,
+    with decoupled weight decay (Loshchilov and Hutter 2019): each step, of rate t, also takes
+    t * weight_decay of every weight.
     """
 
     epochs: int = 10
@@ -32,6 +34,7 @@ class Schedule:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.epochs <= 10_000:
@@ -47,6 +50,11 @@ class Schedule:
         if not (0.0 <= self.beta1 < 1.0 and 0.0 <= self.beta2 < 1.0 and self.epsilon > 0.0):
             raise JobError('beta1 and beta2 must be in [0, 1) and epsilon positive, got '
                            f'{self.beta1}, {self.beta2} and {self.epsilon}')
+        if not 0.0 <= self.weight_decay * self.learning_rate < 1.0:
+            raise JobError('weight_decay must be in [0, 1 / learning_rate), got '
+                           f'{self.weight_decay} at a rate of {self.learning_rate}')
+        if self.weight_decay and self.optimizer != 'adam':
+            raise JobError(f"weight_decay is for 'adam', got '{self.optimizer}'")
 
     def rates(self, samples: int) -> np.ndarray:
         """Give the learning rate of each step, (T,) float32, for this many samples."""

@@ -9,6 +9,7 @@ import numpy as np
 from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, stop_unless, Trained
 from instantft_ros.accelerator.job import FineTuneJob, Schedule
 from instantft_ros.core import nf4
+from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout
 
 
@@ -18,26 +19,37 @@ class NumpyReference(Accelerator):
     name = 'numpy'
 
     def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
-        layout, schedule, order = job.start.layout, job.schedule, job.order
+        layout, order = job.start.layout, job.order
         x = nf4.dequantize(cache.codes[order], cache.scales[order], layout.tap_sizes)
-        logits, labels = cache.logits[order], cache.labels[order]
-        a, b = job.start.a.copy(), job.start.b.copy()
-        rates = iter(schedule.rates(len(order)))
-        optimizers = Optimizer(schedule), Optimizer(schedule)
-        losses = []
-        for epoch in range(1, schedule.epochs + 1):
-            total = 0.0
-            for first in range(0, len(order), schedule.batch_size):
-                batch = slice(first, first + schedule.batch_size)
-                loss, grad_a, grad_b = gradients(layout, a, b, x[batch], logits[batch],
-                                                 labels[batch])
-                rate = next(rates)
-                a -= rate * optimizers[0].step(grad_a)
-                b -= rate * optimizers[1].step(grad_b)
-                total += loss * len(labels[batch])
-            losses.append(total / len(order))
-            stop_unless(on_epoch, epoch, losses[-1])
-        return Trained(a, b, tuple(losses))
+        return descend(job.start, job.schedule, x, cache.logits[order], cache.labels[order],
+                       on_epoch)
+
+
+def descend(start: Adapter, schedule: Schedule, x: np.ndarray, logits: np.ndarray,
+            labels: np.ndarray, on_epoch: OnEpoch = lambda epoch, loss: True) -> Trained:
+    """
+    Train on features x (N, D), frozen logits z0 (N, C) and labels (N,), in this order.
+
+    Raises `Cancelled` when `on_epoch` returned False.
+    """
+    a, b = start.a.copy(), start.b.copy()
+    logits = np.float32(start.logit_scale) * logits
+    rates = iter(schedule.rates(len(labels)))
+    optimizers = Optimizer(schedule), Optimizer(schedule)
+    losses = []
+    for epoch in range(1, schedule.epochs + 1):
+        total = 0.0
+        for first in range(0, len(labels), schedule.batch_size):
+            batch = slice(first, first + schedule.batch_size)
+            loss, grad_a, grad_b = gradients(start.layout, a, b, x[batch], logits[batch],
+                                             labels[batch])
+            rate = next(rates)
+            a -= rate * optimizers[0].step(grad_a, a)
+            b -= rate * optimizers[1].step(grad_b, b)
+            total += loss * len(labels[batch])
+        losses.append(total / len(labels))
+        stop_unless(on_epoch, epoch, losses[-1])
+    return Trained(a, b, tuple(losses))
 
 
 class Optimizer:
@@ -49,8 +61,8 @@ class Optimizer:
         self._mean: Any = np.float32(0.0)
         self._square: Any = np.float32(0.0)
 
-    def step(self, gradient: np.ndarray) -> np.ndarray:
-        """Give the step for a gradient, of its shape; Adam is algorithm 1 of Kingma and Ba."""
+    def step(self, gradient: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Give the step of these weights for a gradient; Adam is algorithm 1 of Kingma and Ba."""
         s = self._schedule
         if s.optimizer == 'sgd':
             return gradient
@@ -63,7 +75,8 @@ class Optimizer:
                         + np.float32(1 - s.beta2) * gradient * gradient)
         mean = self._mean * np.float32(1 / (1 - s.beta1 ** self._steps))
         square = self._square * np.float32(1 / (1 - s.beta2 ** self._steps))
-        return np.asarray(mean / (np.sqrt(square) + np.float32(s.epsilon)))
+        return np.asarray(mean / (np.sqrt(square) + np.float32(s.epsilon))
+                          + np.float32(s.weight_decay) * weights)
 
 
 def gradients(layout: FeatureLayout, a: np.ndarray, b: np.ndarray, x: np.ndarray,

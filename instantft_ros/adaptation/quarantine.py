@@ -59,7 +59,7 @@ def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray) -> np.nd
     np.add.at(votes, (np.arange(len(slots))[:, None], cache.labels(voters)[nearest]), 1)
     own = votes[np.arange(len(slots)), labels]
     disagrees: np.ndarray = ((own == 0) & (votes.max(axis=1) >= AGREEING)
-                             & (cache.frozen_predictions(slots) != labels))
+                             & (cache.frozen_logits(slots).argmax(axis=1) != labels))
     return disagrees
 
 

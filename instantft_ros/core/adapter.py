@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 import io
 from pathlib import Path
@@ -13,7 +13,11 @@ from instantft_ros.core.array_file import read_arrays
 from instantft_ros.core.errors import AdapterError
 from instantft_ros.core.features import FeatureLayout
 
-FORMAT = 1
+#: Format 1 had no logit_scale; its adapters have 1.
+FORMAT = 2
+
+#: Frozen logits are not trusted more than this.
+MAX_LOGIT_SCALE = 2.0
 
 #: No adapter file may claim more than this when unpacked.
 MAX_FILE_BYTES = 256 << 20
@@ -39,13 +43,15 @@ class Adapter:
 
     a (r, D): A_k is `a[:, tap k]`. b (C, K, r): B_k is `b[:, k]`. Both float32 and read-only, so
     a swap is the rebinding of one reference. `backbone` is the SHA-256 of the network file that
-    the taps come from.
+    the taps come from. logit_scale: what the frozen logits are multiplied by, see
+    core/calibration.py.
     """
 
     layout: FeatureLayout
     a: np.ndarray
     b: np.ndarray
     backbone: str
+    logit_scale: float = 1.0
 
     def __post_init__(self) -> None:
         rank = self.a.shape[0] if self.a.ndim == 2 else 0
@@ -55,6 +61,9 @@ class Adapter:
             raise AdapterError(
                 f'a and b must have shapes (r, {self.layout.dim}) and ({self.layout.classes}, '
                 f'{len(self.layout.tap_sizes)}, r), got {self.a.shape} and {self.b.shape}')
+        if not 0.0 <= self.logit_scale <= MAX_LOGIT_SCALE:
+            raise AdapterError(f'logit_scale must be in [0, {MAX_LOGIT_SCALE:g}], got '
+                               f'{self.logit_scale}')
         for name, weights in (('a', self.a), ('b', self.b)):
             if not np.isfinite(weights).all():
                 raise AdapterError(f'weights {name} hold NaN or infinity')
@@ -85,15 +94,15 @@ class Adapter:
         if lacking <= 0:
             return self
         b = np.concatenate([self.b, np.zeros((lacking, *self.b.shape[1:]), np.float32)])
-        return Adapter(self.layout.with_classes(classes), self.a, b, self.backbone)
+        return replace(self, layout=self.layout.with_classes(classes), b=b)
 
     def __call__(self, x: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """
-        Give the adapted logits z = z0 + sum_k B_k A_k x_k.
+        Give the adapted logits z = s z0 + sum_k B_k A_k x_k, with s = logit_scale.
 
         x (..., D), logits z0 (..., C); returns (..., C) float32.
         """
-        z = np.array(logits, np.float32)
+        z: np.ndarray = np.float32(self.logit_scale) * np.asarray(logits, np.float32)
         for k, tap in enumerate(self.layout.slices):
             z += (x[..., tap] @ self.a[:, tap].T) @ self.b[:, k].T
         return z
@@ -103,6 +112,8 @@ class Adapter:
         state = hashlib.sha256(f'{self.backbone} {self.layout}'.encode())
         state.update(self.a.tobytes())
         state.update(self.b.tobytes())
+        if self.logit_scale != 1.0:  # else the digest of format 1
+            state.update(np.float64(self.logit_scale).tobytes())
         return state.hexdigest()
 
     def check_backbone(self, layout: FeatureLayout, backbone: str) -> None:
@@ -118,7 +129,8 @@ class Adapter:
         stream = io.BytesIO()
         np.savez(stream, format=np.int64(FORMAT), a=self.a, b=self.b,
                  tap_sizes=np.array(self.layout.tap_sizes, np.int64),
-                 backbone=np.frombuffer(self.backbone.encode(), np.uint8))
+                 backbone=np.frombuffer(self.backbone.encode(), np.uint8),
+                 logit_scale=np.float64(self.logit_scale))
         return stream.getvalue()
 
     @staticmethod
@@ -127,11 +139,17 @@ class Adapter:
         try:
             version, a, b, sizes, backbone = read_arrays(
                 io.BytesIO(data), ('format', 'a', 'b', 'tap_sizes', 'backbone'), MAX_FILE_BYTES)
+            if version.shape or version.dtype.kind not in 'iu' or not 1 <= version <= FORMAT:
+                raise AdapterError(
+                    f'adapter format {version.tolist() if version.size == 1 else "?"} is not '
+                    f'known, this version reads 1 to {FORMAT}')
+            scale = (np.float64(1.0) if version == 1 else
+                     read_arrays(io.BytesIO(data), ('logit_scale',), MAX_FILE_BYTES)[0])
         except (ValueError, OSError) as error:
             raise AdapterError(f'not an adapter file: {error}') from error
-        if version.shape or version.dtype.kind not in 'iu' or version != FORMAT:
-            raise AdapterError(f'adapter format {version.tolist() if version.size == 1 else "?"} '
-                               f'is not known, this version reads {FORMAT}')
+        if scale.shape or scale.dtype != np.float64:
+            raise AdapterError(f'logit_scale must be one float64, got {scale.dtype} of shape '
+                               f'{scale.shape}')
         if a.dtype != np.float32 or b.dtype != np.float32 or b.ndim != 3 or b.size == 0:
             raise AdapterError('a and b must be float32, b must have 3 axes, none of length 0, '
                                f'got {a.dtype} {a.shape} and {b.dtype} {b.shape}')
@@ -143,7 +161,8 @@ class Adapter:
         if not name.isascii():
             raise AdapterError(f'backbone must be at most {MAX_NAME_BYTES} characters of ASCII, '
                                f'got {backbone.nbytes} bytes')
-        return Adapter(FeatureLayout(tuple(sizes.tolist()), b.shape[0]), a, b, name.decode())
+        return Adapter(FeatureLayout(tuple(sizes.tolist()), b.shape[0]), a, b, name.decode(),
+                       float(scale))
 
     @staticmethod
     def load(path: Path) -> Adapter:

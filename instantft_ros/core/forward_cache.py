@@ -260,10 +260,10 @@ class ForwardCache:
                          * np.repeat(self._scales[slots, -count:], sizes, axis=1))
         return x
 
-    def frozen_predictions(self, slots: np.ndarray) -> np.ndarray:
-        """Give the class (N,) that the frozen network sees in some slots."""
-        predicted: np.ndarray = self._logits[slots].argmax(axis=1)
-        return predicted
+    def frozen_logits(self, slots: np.ndarray) -> np.ndarray:
+        """Give the frozen logits (N, C) of some slots."""
+        logits: np.ndarray = self._logits[slots]
+        return logits
 
     def written_at(self, slots: np.ndarray) -> np.ndarray:
         """Give the cache version (N,) at which some slots were last written."""

@@ -26,7 +26,7 @@ import numpy as np
 import instantft_ros
 
 FILE = 'libinstantft_native.so'
-ABI = 2
+ABI = 3
 
 OK, CANCELLED, UNKNOWN, NO_MEMORY = range(4)
 OPTIMIZERS = {'sgd': 0, 'momentum': 1, 'adam': 2}
@@ -44,7 +44,8 @@ class Job(ctypes.Structure):
         ('codebook', ctypes.c_void_p), ('order', ctypes.c_void_p), ('samples', c_int64),
         ('epochs', c_int32), ('batch_size', c_int32), ('optimizer', c_int32),
         ('rates', ctypes.c_void_p), ('beta1', c_float), ('beta2', c_float),
-        ('epsilon', c_float), ('threads', c_int32), ('a', ctypes.c_void_p),
+        ('epsilon', c_float), ('weight_decay', c_float), ('logit_scale', c_float),
+        ('threads', c_int32), ('a', ctypes.c_void_p),
         ('b', ctypes.c_void_p), ('losses', ctypes.c_void_p), ('on_epoch', ON_EPOCH))
 
 

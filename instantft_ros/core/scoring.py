@@ -11,7 +11,7 @@ from instantft_ros.core.adapter import Adapter
 def adapted_logits(adapter: Adapter, codes: np.ndarray, scales: np.ndarray, logits: np.ndarray,
                    slots: np.ndarray) -> np.ndarray:
     """
-    Give z0 + sum_k B_k A_k x_k, (N, C) float32, of the cached samples in `slots` (N,) int64.
+    Give s z0 + sum_k B_k A_k x_k, (N, C) float32, of the cached samples in `slots` (N,) int64.
 
     codes, scales and logits are the whole cache's, as in `CacheUpdate`. Natively in 0.12 ms for
     256 samples of LeNet-5 at rank 8, 0.19 ms at rank 16; by NumPy
@@ -26,7 +26,8 @@ def adapted_logits(adapter: Adapter, codes: np.ndarray, scales: np.ndarray, logi
     z = np.empty((len(slots), layout.classes), np.float32)
     sizes = np.array(layout.tap_sizes, np.int32)
     status = library.apply(native.job_of(adapter.a, adapter.b, sizes, codes, scales, logits,
-                                         nf4.CODEBOOK, slots, batch_size=32, threads=1),
+                                         nf4.CODEBOOK, slots, logit_scale=adapter.logit_scale,
+                                         batch_size=32, threads=1),
                            library.variants[0], z)
     if status != native.OK:
         raise MemoryError('there is not enough memory to score the cached samples')

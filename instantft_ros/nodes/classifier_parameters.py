@@ -58,6 +58,11 @@ class ClassifierParameters:
                                 live=True)
     rate: float = parameter(0.0, 'learning rate relative to the size of the features; 0: what '
                             'suits the optimizer', low=0.0, high=1e3, live=True)
+    weight_decay: float = parameter(0.1, 'of adam: the first step takes this, over the root of '
+                                    'the number of samples, of all weights', low=0.0, high=1.0,
+                                    live=True)
+    fit_logits: bool = parameter(True, 'trust the frozen network as far as the corrections say, '
+                                 'by scaling its logits', live=True)
     warm_start: bool = parameter(False, 'train on from the adapter in use, not from the first',
                                  live=True)
 

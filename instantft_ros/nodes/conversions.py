@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 from builtin_interfaces.msg import Time
 import numpy as np
@@ -98,10 +99,11 @@ def goal(job: FineTuneJob) -> FineTune.Goal:
         classes=start.layout.classes, slots=_uint32(update.slots), codes=_uint8(update.codes),
         scales=_float32(update.scales), logits=_float32(update.logits),
         labels=_uint32(update.labels), order=_uint32(job.order), rank=start.rank,
-        a=_float32(start.a), b=_float32(start.b), backbone=start.backbone,
+        a=_float32(start.a), b=_float32(start.b), logit_scale=start.logit_scale,
+        backbone=start.backbone,
         epochs=schedule.epochs, batch_size=schedule.batch_size,
         learning_rate=float(schedule.learning_rate), decay=schedule.decay,
-        optimizer=schedule.optimizer)
+        optimizer=schedule.optimizer, weight_decay=float(schedule.weight_decay))
 
 
 def job(message: FineTune.Goal) -> FineTuneJob:
@@ -120,11 +122,11 @@ def job(message: FineTune.Goal) -> FineTuneJob:
             _int64(message.labels))
         start = Adapter(layout, _shaped('a', np.asarray(message.a), (rank, layout.dim)),
                         _shaped('b', np.asarray(message.b), (layout.classes, taps, rank)),
-                        message.backbone)
+                        message.backbone, message.logit_scale)
     except (AdapterError, CacheError) as error:
         raise JobError(str(error)) from error
     schedule = Schedule(message.epochs, message.batch_size, message.learning_rate, message.decay,
-                        message.optimizer)
+                        message.optimizer, weight_decay=message.weight_decay)
     return FineTuneJob(update, start, _int64(message.order), schedule)
 
 
@@ -140,7 +142,7 @@ def fine_tune_result(message: FineTune.Result, asked: FineTuneJob) -> FineTuneRe
     """Read what an accelerator gave; raises `JobError`, `AdapterError` when it is unusable."""
     a = _shaped('a', np.asarray(message.a), asked.start.a.shape)
     b = _shaped('b', np.asarray(message.b), asked.start.b.shape)
-    adapter = Adapter(asked.start.layout, a, b, asked.start.backbone)
+    adapter = replace(asked.start, a=a, b=b)
     return FineTuneResult(adapter, tuple(message.losses), message.backend, message.train_ms,
                           message.energy_j, message.cycles, message.fallback)
 

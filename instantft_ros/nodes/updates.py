@@ -227,7 +227,7 @@ class Updates:
         p = self._settings.value
         job = self._pipeline.job(
             TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start,
-                           p.quarantine_share),
+                           p.quarantine_share, p.weight_decay, p.fit_logits),
             self._client.held_version(self._pipeline.cache.session))
         self._note_suspects()
         self._taken = self._trigger.started(time.monotonic())

@@ -8,7 +8,7 @@ import pytest
 from instantft_ros.accelerator import registry
 from instantft_ros.accelerator.golden import GoldenModel
 from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
-from instantft_ros.accelerator.numpy_reference import NumpyReference
+from instantft_ros.accelerator.numpy_reference import NumpyReference, Optimizer
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.errors import (
@@ -135,6 +135,22 @@ def test_stops_when_told(backend):
     assert backend.fine_tune(job()).losses  # and works again afterwards
 
 
+def test_scaled_logits_are_what_scaling_them_by_hand_gives(backend):
+    asked = job()
+    halved = replace(asked, start=replace(asked.start, logit_scale=0.5))
+    wanted = backend.fine_tune(replace(asked, update=replace(
+        asked.update, logits=0.5 * asked.update.logits)))
+    plain = backend.fine_tune(asked)
+    # the cache stays as it is, only what it is multiplied by changes
+    again = replace(halved, update=part(asked.update, np.arange(0), base_version=1, version=2))
+    got = backend.fine_tune(again)
+    np.testing.assert_allclose(got.adapter.b, wanted.adapter.b, atol=1e-5)
+    np.testing.assert_allclose(got.losses, wanted.losses, rtol=1e-4)
+    assert got.adapter.logit_scale == 0.5
+    assert np.abs(got.adapter.b - plain.adapter.b).max() > 1e-3
+    assert abs(got.losses[0] - plain.losses[0]) > 1e-3
+
+
 def test_start_weights_are_left_alone(backend):
     asked = job()
     before = asked.start.digest()
@@ -184,11 +200,21 @@ def test_malformed_orders_are_refused(backend, order, words):
 @pytest.mark.parametrize(('schedule', 'words'), [
     ({'epochs': 0}, 'epochs'), ({'batch_size': 0}, 'batch_size'),
     ({'learning_rate': 0.0}, 'learning_rate'), ({'learning_rate': float('nan')}, 'learning_rate'),
-    ({'decay': 'cosine'}, "got 'cosine'"),
+    ({'decay': 'cosine'}, "got 'cosine'"), ({'weight_decay': 0.1}, "got 'sgd'"),
+    ({'optimizer': 'adam', 'weight_decay': -1.0}, 'weight_decay'),
+    ({'optimizer': 'adam', 'weight_decay': 51.0}, 'weight_decay'),
 ])
 def test_impossible_schedules_are_refused(schedule, words):
     with pytest.raises(JobError, match=words):
         Schedule(**schedule)
+
+
+def test_weight_decay_is_that_of_adamw():
+    decaying = Optimizer(Schedule(optimizer='adam', weight_decay=2.0))
+    plain = Optimizer(Schedule(optimizer='adam'))
+    gradient, weights = np.float32([1.0, -3.0]), np.float32([0.5, 4.0])
+    np.testing.assert_allclose(decaying.step(gradient, weights),
+                               plain.step(gradient, weights) + 2.0 * weights, rtol=1e-6)
 
 
 def test_linear_decay_falls_to_the_last_step():

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 import io
 import zipfile
 
@@ -51,11 +52,36 @@ def test_weights_lie_in_memory_as_native_code_reads_them():
     assert turned.digest() == plain.digest()
 
 
-def test_serialization_is_exact():
-    adapter = trained()
+def test_the_frozen_logits_are_scaled():
+    adapter = replace(trained(), logit_scale=0.25)
+    x = np.random.default_rng(2).normal(size=(4, 12)).astype(np.float32)
+    z0 = np.random.default_rng(3).normal(size=(4, 3)).astype(np.float32)
+    np.testing.assert_allclose(adapter(x, z0), trained()(x, 0.25 * z0), rtol=1e-6)
+    assert adapter.with_classes(5).logit_scale == 0.25
+
+
+@pytest.mark.parametrize('scale', [np.nan, -0.1, 3.0])
+def test_impossible_scales_are_refused(scale):
+    with pytest.raises(AdapterError, match='logit_scale'):
+        replace(trained(), logit_scale=scale)
+
+
+@pytest.mark.parametrize('scale', [0.0, 0.3125, 1.0])
+def test_serialization_is_exact(scale):
+    adapter = replace(trained(), logit_scale=scale)
     back = Adapter.from_bytes(adapter.to_bytes())
     assert back.layout == adapter.layout
     assert back.digest() == adapter.digest()
+    assert back.logit_scale == scale
+    assert (adapter.digest() == trained().digest()) == (scale == 1.0)
+
+
+def test_files_of_format_1_are_read_as_they_were_meant():
+    with np.load(io.BytesIO(trained().to_bytes())) as good:
+        stream = io.BytesIO()
+        np.savez(stream, **{**{name: good[name] for name in good if name != 'logit_scale'},
+                            'format': np.int64(1)})
+    assert Adapter.from_bytes(stream.getvalue()).digest() == trained().digest()
 
 
 def test_digest_tells_weights_and_backbones_apart():
@@ -132,8 +158,10 @@ def changed(**arrays: np.ndarray) -> bytes:
     ({'b': np.zeros((3, 0, 2), np.float32), 'tap_sizes': np.zeros(0, np.int64)}, 'b must'),
     ({'backbone': np.frombuffer(b'\xff' * 64, np.uint8)}, 'backbone'),
     ({'backbone': np.frombuffer(b'ab' * 33, np.uint8)}, 'backbone'),
-    ({'format': np.array([1, 1])}, 'format'),
-], ids=range(9))
+    ({'format': np.array([1, 1])}, 'format'), ({'format': np.int64(3)}, 'reads 1 to 2'),
+    ({'logit_scale': np.float32(1.0)}, 'logit_scale'),
+    ({'logit_scale': np.ones(2)}, 'logit_scale'),
+], ids=range(12))
 def test_arrays_that_are_no_adapter_are_refused(arrays, words):
     with pytest.raises(AdapterError, match=words):
         Adapter.from_bytes(changed(**arrays))
