@@ -108,7 +108,8 @@ class Trainer {
         taps_(static_cast<Tap *>(calloc(job.taps, sizeof(Tap)))), measured_(measure()),
         adam_(job.optimizer == INSTANTFT_ADAM), batched_(job.batch_size > 1 ||
                                                          job.optimizer != INSTANTFT_SGD),
-        codes_((job.samples * shape_.row + 3) / 4), a_(shape_.weights),
+        codes_((job.samples * shape_.row + 3) / 4),
+        frozen_(job.samples * shape_.class_width), a_(shape_.weights),
         b_(shape_.heads * shape_.class_width), b_turned_(shape_.class_width * shape_.heads),
         z_(chunk() * shape_.class_width), h_(chunk() * shape_.heads),
         u_(chunk() * shape_.heads), real_(shape_.class_width),
@@ -150,7 +151,7 @@ class Trainer {
 
  private:
   bool start() {
-    const Memory *all[] = {&codes_,  &a_,      &b_,      &b_turned_, &z_,       &h_,
+    const Memory *all[] = {&codes_,  &frozen_, &a_,      &b_,      &b_turned_, &z_,       &h_,
                            &u_,      &real_,   &x_,      &grad_a_,   &grad_b_,  &mean_a_,
                            &mean_b_, &square_a_, &square_b_};
     for (const Memory *memory : all)
@@ -190,11 +191,14 @@ class Trainer {
     return reinterpret_cast<const uint8_t *>(static_cast<float *>(codes_)) + sample * shape_.row;
   }
 
-  // Gathers the samples in their order, each tap at a whole number of blocks.
+  // Gathers the samples in their order, each tap at a whole number of blocks, and s z0.
   void read_samples() {
     uint8_t *to = reinterpret_cast<uint8_t *>(static_cast<float *>(codes_));
     memset(to, kZeroCodes, job_.samples * shape_.row);
     for (int64_t i = 0; i < job_.samples; ++i, to += shape_.row) {
+      for (int64_t c = 0; c < shape_.classes; ++c)
+        frozen_[i * shape_.class_width + c] =
+            job_.logit_scale * job_.logits[job_.order[i] * shape_.classes + c];
       const uint8_t *from = job_.codes + job_.order[i] * job_.row_bytes;
       for (int64_t k = 0; k < shape_.taps; ++k) {
         const Tap &tap = taps_[k];
@@ -322,11 +326,9 @@ class Trainer {
 
   // z = s z0 + B h
   void score(int64_t sample, const float *h, float *z) const {
-    const float *frozen = job_.logits + job_.order[sample] * shape_.classes;
-    for (int64_t c = 0; c < shape_.classes; ++c) z[c] = job_.logit_scale * frozen[c];
     for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
       // kGroup sums side by side: each addition would have to wait for the one before
-      Vec sums[kGroup] = {load(z + c)};
+      Vec sums[kGroup] = {load(frozen_ + sample * shape_.class_width + c)};
       const float *b = b_ + c;
       for (int64_t j = 0; j < shape_.used_heads; j += kGroup)
         for (int i = 0; i < kGroup; ++i, b += shape_.class_width) sums[i] += load(b) * h[j + i];
@@ -523,9 +525,9 @@ class Trainer {
   Tap *taps_;
   const bool measured_, adam_, batched_;
   int64_t step_ = 0;
-  // one row a sample (codes, x), a head (b) or a class (b turned); z, h and u of one chunk
-  const Memory codes_, a_, b_, b_turned_, z_, h_, u_, real_, x_, grad_a_, grad_b_, mean_a_, mean_b_,
-      square_a_, square_b_;
+  // one row a sample (codes, frozen logits, x), a head (b) or a class (b turned); z, h and u of one chunk
+  const Memory codes_, frozen_, a_, b_, b_turned_, z_, h_, u_, real_, x_, grad_a_, grad_b_,
+      mean_a_, mean_b_, square_a_, square_b_;
 };
 
 }  // namespace

@@ -20,8 +20,9 @@ NEIGHBOURS, AGREEING = 5, 3
 #: The taps nearest to the logits tell classes apart best, and are short.
 TAPS = 2
 
-#: Samples that are looked at in one go: 2 ms with a cache of 1,024.
-AT_ONCE = 128
+#: Changed samples that are looked at in one go, and how many at least, so that old ones get their
+#: turn: 1 ms with a cache of 1,024.
+AT_ONCE, AT_LEAST = 128, 32
 
 
 class Suspects:
@@ -30,17 +31,30 @@ class Suspects:
     def __init__(self, capacity: int) -> None:
         self._suspect = np.zeros(capacity, bool)
         self._looked_at = np.full(capacity, -1, np.int64)
+        self._embedded_at = np.full(capacity, -1, np.int64)
+        self._embeddings = np.zeros((capacity, 0), np.float32)
 
     def look(self, cache: ForwardCache) -> None:
         """Look at samples that changed, or at those that were looked at longest ago."""
         slots = np.concatenate([cache.training_order(), cache.holdout_order()])
         if len(slots) <= NEIGHBOURS:
             return
+        self._embed(cache, slots)
         fresh = cache.written_at(slots) > self._looked_at[slots]
         order = np.lexsort((self._looked_at[slots], ~fresh))
-        chosen = slots[order[:AT_ONCE]]
-        self._suspect[chosen] = suspect(cache, chosen, slots)
+        chosen = slots[order[:min(max(fresh.sum(), AT_LEAST), AT_ONCE)]]
+        self._suspect[chosen] = suspect(cache, chosen, slots, self._embeddings)
         self._looked_at[chosen] = cache.version
+
+    def _embed(self, cache: ForwardCache, slots: np.ndarray) -> None:
+        """Keep the last taps of the samples, as directions."""
+        size = sum(cache.layout.tap_sizes[-TAPS:])
+        if self._embeddings.shape[1] != size:
+            self._embeddings = np.zeros((len(self._suspect), size), np.float32)
+        stale = slots[cache.written_at(slots) > self._embedded_at[slots]]
+        x = cache.last_taps(stale, TAPS)
+        self._embeddings[stale] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+        self._embedded_at[stale] = cache.version
 
     def among(self, cache: ForwardCache, slots: np.ndarray) -> np.ndarray:
         """Tell which of some slots (N,) are suspect; those that nobody looked at are not."""
@@ -49,10 +63,15 @@ class Suspects:
         return suspected
 
 
-def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray) -> np.ndarray:
-    """Tell which samples (N,) disagree with the frozen network and with their neighbours."""
+def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray,
+            embeddings: np.ndarray) -> np.ndarray:
+    """
+    Tell which samples (N,) disagree with the frozen network and with their neighbours.
+
+    embeddings (capacity, E): of each slot a vector of length 1.
+    """
     labels = cache.labels(slots)
-    similarity = _embedding(cache, slots) @ _embedding(cache, voters).T
+    similarity = embeddings[slots] @ embeddings[voters].T
     similarity[slots[:, None] == voters[None]] = -np.inf
     nearest = np.argpartition(-similarity, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
     votes = np.zeros((len(slots), cache.layout.classes), np.int64)
@@ -61,9 +80,3 @@ def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray) -> np.nd
     disagrees: np.ndarray = ((own == 0) & (votes.max(axis=1) >= AGREEING)
                              & (cache.frozen_logits(slots).argmax(axis=1) != labels))
     return disagrees
-
-
-def _embedding(cache: ForwardCache, slots: np.ndarray) -> np.ndarray:
-    x = cache.last_taps(slots, TAPS)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
-    return x

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from instantft_ros.adaptation.quarantine import Suspects
+from instantft_ros.adaptation.quarantine import AT_LEAST, Suspects
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId
@@ -53,8 +53,9 @@ def test_many_samples_are_looked_at_in_parts_and_changed_ones_first():
     cache = filled({}, 'right')
     suspects = Suspects(cache.capacity)
     slots = np.concatenate([cache.training_order(), cache.holdout_order()])
-    for _ in range(3):
+    for _ in range(1 + 300 // AT_LEAST):
         suspects.look(cache)
+    assert (suspects._looked_at[slots] >= 0).all()
     assert not suspects.among(cache, slots).any()
     slot = slots[-1]  # the last in turn
     (frame,) = cache.frames_in(np.array([slot]))
