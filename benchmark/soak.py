@@ -41,9 +41,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m benchmark.soak', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--retrainings', type=int, default=2000,
-                        help='how many, at least 600 (default: %(default)s)')
+                        help=f'how many, at least {3 * PERIOD} (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=ROOT / 'out/bench/soak.json')
     args = parser.parse_args()
+    if args.retrainings < 3 * PERIOD:
+        parser.error(f'--retrainings must be at least {3 * PERIOD}, got {args.retrainings}')
     with tempfile.TemporaryDirectory() as folder:
         result = _soak(Path(folder), args.retrainings)
     args.out.parent.mkdir(parents=True, exist_ok=True)
