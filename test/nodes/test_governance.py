@@ -107,6 +107,12 @@ def test_what_the_gate_refuses_is_kept_with_its_figures(robot, fake, tmp_path): 
     assert robot.show(5).adapter_version == 0
 
 
+def waits_for_a_yes(status: Status, corrections: int) -> bool:
+    """Tell whether a version waits that knows all corrections, and no further one is coming."""
+    return (status.pending_version > 0 and status.corrections_accepted == corrections
+            and status.corrections_pending == 0 and status.state == Status.WATCHING)
+
+
 def test_with_approval_nothing_goes_live_without_a_yes(robot, tmp_path):
     state = tmp_path / 'state'
     robot.start_accelerator()
@@ -115,8 +121,7 @@ def test_with_approval_nothing_goes_live_without_a_yes(robot, tmp_path):
     robot.accuracy(range(30))
     for index in range(10):
         assert robot.correct(index).accepted
-    robot.wait(lambda: robot.status.pending_version > 0 and robot.status.corrections_pending == 0
-               and robot.status.state == Status.WATCHING)
+    robot.wait(lambda: waits_for_a_yes(robot.status, corrections=10))
     pending = robot.status.pending_version
     assert robot.show(20).adapter_version == 0
     refused = robot.call(Approve, 'classifier/approve', accept=True, operator_id='mallory')
@@ -131,7 +136,8 @@ def test_with_approval_nothing_goes_live_without_a_yes(robot, tmp_path):
 
     assert robot.correct(22, class_name='bag').verdict == CorrectionAck.UNKNOWN_FRAME \
         or robot.correct(21).accepted
-    robot.wait(lambda: robot.status.pending_version > pending)
+    robot.wait(lambda: robot.status.pending_version > pending
+               and waits_for_a_yes(robot.status, corrections=11))
     down = robot.call(Approve, 'classifier/approve', accept=False, operator_id='anna')
     assert down.success and 'turned down' in down.message
     robot.wait(lambda: robot.status.pending_version == 0)
