@@ -8,6 +8,7 @@ evaluation does not use. All visit as many samples as InstantFT does (`TrainingP
 from __future__ import annotations
 
 import argparse
+from functools import cache
 import json
 from pathlib import Path
 
@@ -15,9 +16,9 @@ import numpy as np
 import torch
 
 from benchmark import baselines, data, instantft
-from benchmark.cells import Cells, source_digest
+from benchmark.cells import Cells, source_digest, WITH_REPLAY
 from instantft_ros.core.adapter import Adapter
-from instantft_ros.core.replay import read_images
+from instantft_ros.core.replay import first_images
 from instantft_ros.pipeline import EPOCHS, TrainingPolicy, VISITS
 
 LABELS = (64, 128, 256, 512, 1024, 4096)
@@ -26,11 +27,9 @@ SEEDS = 5
 #: What all results depend on, and those of InstantFT besides.
 SOURCES = ('benchmark/baselines.py', 'benchmark/data.py')
 OWN_SOURCES = (*SOURCES, 'benchmark/instantft.py', 'instantft_ros/pipeline.py', 'native',
-               'instantft_ros/core/adapter.py', 'instantft_ros/core/backbone.py',
+               'instantft_ros/accelerator/numpy_reference.py', 'instantft_ros/core/adapter.py',
+               'instantft_ros/core/backbone.py', 'instantft_ros/core/calibration.py',
                'instantft_ros/core/nf4.py', 'instantft_ros/core/replay.py')
-
-#: A baseline that trains on the replay images too, as InstantFT always does.
-WITH_REPLAY = ' with replay'
 
 #: Where the baselines' settings are chosen.
 TUNING_LABELS, TUNING_ANGLES, TUNING_SEEDS = (128, 1024), ('45', '75'), 2
@@ -210,15 +209,11 @@ def _is_baseline(method: str) -> bool:
     return method.removesuffix(WITH_REPLAY) in baselines.METHODS
 
 
+@cache
 def _replay_images(dataset: str) -> tuple[np.ndarray, np.ndarray]:
     """Give the images (R, 28, 28) and labels (R,) that InstantFT replays."""
     backbone, replay = data.backbone_of(dataset)
-    assert backbone.replay_file is not None
-    images, labels = read_images(backbone.replay_file, backbone.layout.classes)
-    first = [np.flatnonzero(labels == label)[:count]
-             for label, count in enumerate(np.bincount(replay.labels))]
-    rows = np.sort(np.concatenate(first))
-    return images[rows], labels[rows]
+    return first_images(backbone, len(replay) // backbone.layout.classes)
 
 
 def _visits(count: int) -> float:

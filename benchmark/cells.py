@@ -9,6 +9,9 @@ from pathlib import Path
 import time
 from typing import Any
 
+#: Ends the name of a baseline that trains on the replay images too, as InstantFT always does.
+WITH_REPLAY = ' with replay'
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

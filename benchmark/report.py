@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.cells import WITH_REPLAY
+
 
 def collect(out: Path, machine: dict[str, str]) -> dict[str, Any]:
     """Put the sections together, with the headline."""
@@ -168,7 +170,7 @@ def _accuracy(results: dict[str, Any]) -> Iterable[str]:
               cell['instantft'], f'{cell["minus_lora_all"]:+.1f}', cell['half_width'],
               f'{cell["minus_ft_all"]:+.1f}') for cell in cells if cell['dataset'] == dataset])
         means = by_method(results['accuracy'][dataset])
-        others = sorted({key[0] for key in means if not key[0].endswith(' with replay')}
+        others = sorted({key[0] for key in means if not key[0].endswith(WITH_REPLAY)}
                         - {'LoRA-All', 'FT-All', 'InstantFT', 'frozen'})
         columns = sorted({key[1:] for key in means
                           if key[0] in others and key[0] != 'without replay'},
@@ -190,16 +192,17 @@ def _accuracy(results: dict[str, Any]) -> Iterable[str]:
 
 def _equal_data(means: dict[tuple[str, str, int], list[float]]) -> Iterable[str]:
     """Everybody with the images from before the drift that InstantFT trains on, and nobody."""
-    rows = sorted((key[1:] for key in means if key[0] == 'LoRA-All with replay'),
+    rows = sorted((key[1:] for key in means if key[0] == 'LoRA-All' + WITH_REPLAY),
                   key=lambda each: (int(each[0]), each[1]))
     if rows:
         yield 'On equal data: all with the images from before the drift, and all without:\n'
-        methods = [f'{name}{suffix}' for suffix in (' with replay', '')
-                   for name in ('LoRA-All', 'FT-All')]
-        columns = [*methods[:2], 'InstantFT', *methods[2:], 'without replay']
-        yield table(('angle', 'labels', *columns[:5], 'InstantFT without replay'),
+        columns = {'LoRA-All with': 'LoRA-All' + WITH_REPLAY,
+                   'FT-All with': 'FT-All' + WITH_REPLAY, 'InstantFT with': 'InstantFT',
+                   'LoRA-All without': 'LoRA-All', 'FT-All without': 'FT-All',
+                   'InstantFT without': 'without replay'}
+        yield table(('angle', 'labels', *columns),
                     [(angle, labels, *(float(np.mean(means[method, angle, labels]))
-                                       for method in columns)) for angle, labels in rows])
+                                       for method in columns.values())) for angle, labels in rows])
 
 
 def _mean(values: list[float] | None) -> float | str:

@@ -75,8 +75,9 @@ class TrainingPolicy:
 
     def calibrated(self, start: Adapter, logits: np.ndarray, labels: np.ndarray) -> Adapter:
         """Scale the frozen logits of where to start as these samples, (N, C) and (N,), ask."""
-        scale = fit_logit_scale(logits, labels) if self.fit_logits else 1.0
-        return replace(start, logit_scale=scale)
+        if not self.fit_logits:
+            return start
+        return replace(start, logit_scale=fit_logit_scale(logits, labels))
 
 
 @dataclass(frozen=True)

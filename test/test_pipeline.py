@@ -1,5 +1,7 @@
 """The whole flow without ROS: drift, corrections, fine-tuning, better predictions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,10 @@ BACKBONE = Backbone(DEFAULT_MANIFEST)
 REPLAY = ReplaySet.load(BACKBONE, 8)
 GUARD = ReplaySet.load(BACKBONE, 8, skip=8)
 
+#: What the node does, and what neither weight decay nor scaled logits hold back.
+DEFAULT = TrainingPolicy()
+CARELESS = TrainingPolicy(weight_decay=0.0, fit_logits=False)
+
 
 def make_pipeline(**cache: object) -> Pipeline:
     return Pipeline(BACKBONE, FrameRing(['camera'], 1000),
@@ -40,8 +46,9 @@ def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
     return right / len(garments)
 
 
-def train(pipeline: Pipeline, accelerator: Accelerator, held: int = 0) -> int:
-    job = pipeline.job(TrainingPolicy(), held)
+def train(pipeline: Pipeline, accelerator: Accelerator, held: int = 0,
+          policy: TrainingPolicy = DEFAULT) -> int:
+    job = pipeline.job(policy, held)
     assert job is not None
     result = accelerator.fine_tune(job)
     decision, _ = pipeline.adopt(result, job, pipeline.versions.current.number, GatePolicy())
@@ -128,7 +135,7 @@ def train_is_refused_by_the_guard(pipeline: Pipeline, belt: Belt, learn: range) 
     accuracy(pipeline, belt, learn)
     for index in [index for index in learn if belt.label(index) == 4]:
         pipeline.correct(Correction('camera', Selector.STAMP, 4, issued_ns=1, first_ns=index))
-    job = pipeline.job(TrainingPolicy(weight_decay=0.0, fit_logits=False), 0)
+    job = pipeline.job(CARELESS, 0)
     assert job is not None
     decision, version = pipeline.adopt(CpuBackend().fine_tune(job), job, 0, GatePolicy())
     return 'guard' in decision.reason and version.number == 0
@@ -148,14 +155,15 @@ def test_corrections_of_one_class_leave_the_others_alone():
         accuracy(pipeline, upright, learn)
         for index in [index for index in learn if upright.label(index) == 4]:
             pipeline.correct(Correction('camera', Selector.STAMP, 4, issued_ns=1, first_ns=index))
-        train(pipeline, CpuBackend())
+        train(pipeline, CpuBackend(), policy=CARELESS if name == 'none' else DEFAULT)
         accuracies[name] = accuracy(pipeline, upright, test)
     assert accuracies['replay'] > before - 0.15
-    assert accuracies['none'] < accuracies['replay'] - 0.1  # what the replay samples are there for
+    assert accuracies['none'] < 0.5  # what the replay samples are there for
 
 
-def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
-    """At a rate far above the default, where without a limit |A| grows beyond all bounds."""
+@pytest.mark.parametrize(('rate', 'fit_logits'), [(20.0, False), (0.0, True)])
+def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up(rate, fit_logits):
+    """As on the KV260, and at a rate where without a limit |A| grows beyond all bounds."""
     tilted = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
     pipeline, accelerator = make_pipeline(), CpuBackend()
     learn = range(30)
@@ -165,13 +173,14 @@ def test_hundreds_of_warm_trainings_do_not_blow_the_weights_up():
         index = repetition % len(learn)
         pipeline.correct(Correction('camera', Selector.STAMP, tilted.label(index), repetition,
                                     index))
-        job = pipeline.job(TrainingPolicy('sgd', 10, 1, 20.0, warm_start=True), 0)
+        job = pipeline.job(TrainingPolicy('sgd', 10, 1, rate, warm_start=True,
+                                          fit_logits=fit_logits), 0)
         assert job is not None
         result = accelerator.fine_tune(job)
         pipeline.adopt(result, job, 0, GatePolicy(loss_tolerance=100.0))
         largest = max(largest, float(np.abs(result.adapter.a).max()))
-    assert largest < 50.0
-    assert accuracy(pipeline, tilted, learn) > 0.8
+    assert largest < 20.0
+    assert accuracy(pipeline, tilted, learn) > 0.9
 
 
 def test_the_frozen_network_is_trusted_as_far_as_the_corrections_say():
@@ -193,6 +202,9 @@ def test_the_frozen_network_is_trusted_as_far_as_the_corrections_say():
     assert 0.5 < upright <= 1.0
     assert tilted < 0.75 * upright
     assert pipeline.initial.logit_scale == 1.0
+    pipeline.versions.adopt(replace(pipeline.initial, logit_scale=0.25), 0, 1)
+    warm = pipeline.job(TrainingPolicy(warm_start=True, fit_logits=False), 0)
+    assert warm is not None and warm.start.logit_scale == 0.25
 
 
 def test_a_class_that_the_network_never_knew_is_learned():

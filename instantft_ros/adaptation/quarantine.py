@@ -48,8 +48,8 @@ class Suspects:
 
     def _embed(self, cache: ForwardCache, slots: np.ndarray) -> None:
         """Keep the last taps of the samples, as directions."""
-        size = sum(cache.layout.tap_sizes[-TAPS:])
-        if self._embeddings.shape[1] != size:
+        if self._embeddings.size == 0:
+            size = sum(cache.layout.tap_sizes[-TAPS:])
             self._embeddings = np.zeros((len(self._suspect), size), np.float32)
         stale = slots[cache.written_at(slots) > self._embedded_at[slots]]
         x = cache.last_taps(stale, TAPS)

@@ -57,19 +57,17 @@ class ReplaySet:
         """
         if backbone.replay_file is None or per_class == 0:
             return ReplaySet.empty(backbone.layout)
-        images, labels = read_images(backbone.replay_file, backbone.layout.classes)
-        rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[skip:skip + per_class]
-                                       for label in range(backbone.layout.classes)]))
+        images, labels = first_images(backbone, per_class, skip)
         try:
-            records = [FeatureRecord.of(backbone.features(backbone.preprocess(images[row])),
-                                        backbone.layout) for row in rows]
+            records = [FeatureRecord.of(backbone.features(backbone.preprocess(image)),
+                                        backbone.layout) for image in images]
         except ImageError as error:
             raise ManifestError(f'{backbone.replay_file}: {error}') from error
         if not records:
             return ReplaySet.empty(backbone.layout)
         return ReplaySet(np.stack([record.codes for record in records]),
                          np.stack([record.scales for record in records]),
-                         np.stack([record.logits for record in records]), labels[rows])
+                         np.stack([record.logits for record in records]), labels)
 
     def with_classes(self, classes: int) -> ReplaySet:
         """Give the set for a cache with further classes, which it has no samples of."""
@@ -111,6 +109,20 @@ class ReplaySet:
         slots = np.concatenate([order, capacity + np.arange(len(self), dtype=np.int64)])
         mixed: np.ndarray = slots[np.argsort(places, kind='stable')]
         return mixed
+
+
+def first_images(backbone: Backbone, per_class: int,
+                 skip: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Give the first replay images of each class after `skip`, and their labels, as `read_images`.
+
+    Raises `ManifestError`.
+    """
+    assert backbone.replay_file is not None
+    images, labels = read_images(backbone.replay_file, backbone.layout.classes)
+    rows = np.sort(np.concatenate([np.flatnonzero(labels == label)[skip:skip + per_class]
+                                   for label in range(backbone.layout.classes)]))
+    return images[rows], labels[rows]
 
 
 def read_images(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
