@@ -2,17 +2,18 @@
 //
 // For a sample with codes c_k and scales s_k (x_k = s_k c_k): h_k = s_k A_k c_k,
 // z = s z0 + sum_k B_k h_k, g = softmax(z) - onehot(y), dB_k = g h_k^T, dA_k = s_k (B_k^T g) c_k^T
-// (InstantFT, arXiv 2506.06505, section III). Codes are decoded in registers, each time they are
-// needed: one sample is 1 kB of codes or 8 kB of floats, and its way through the caches costs more
-// than the look-up. The scales stay out of the inner loops.
+// (InstantFT, arXiv 2506.06505, section III).
 //
-// Batch 1 makes one pass over A per sample: the update that the last sample asks for and the
-// products with this one, block by block, so that each weight is loaded and stored once. A of
-// LeNet-5 at rank 4 is 34 kB: in the first-level cache of a big core; on one with 32 kB (Cortex-A53)
-// it streams, in the order of addresses, from the second.
+// A chunk of samples is decoded at a time and then passes A twice: for the products, and for the
+// gradient, whose sums stay in registers until the optimizer's step has been taken on them. So each
+// weight is loaded twice and stored once per chunk.
 //
-// Inside, everything is padded: taps to 2 kLanes features, the rank to 4, classes to kLanes. The
-// padding is zero in A, B and x, and so are its gradients.
+// With batch 1, too. Its samples learn one after the other, but what sample i does to A changes the
+// products of a later sample j by very little work: (A + u_i x_i^T) x_j = A x_j + (x_i . x_j) u_i. The
+// products x_i . x_j within a run of samples are computed once, as the order stays the same.
+//
+// Inside, everything is padded: taps to what is decoded at once, the rank to 4, classes to kLanes.
+// The padding is zero in A, B and x, and so are its gradients.
 
 #include "instantft_native.h"
 #include "train.hpp"
@@ -24,8 +25,10 @@
 namespace {
 
 constexpr int kGroup = 4;          // ranks that are worked on together
-constexpr int kBlock = 2 * kLanes; // features that kLanes bytes hold
+constexpr int kBlock = 2 * kLanes; // features whose weights lie together
 constexpr int kChunk = 32;         // samples of a batch that are held as floats at a time
+constexpr int kRun = 8;            // samples of batch 1 that pass A together
+constexpr int kPairs = kRun * (kRun - 1) / 2;
 constexpr uint8_t kZeroCodes = 0x77;
 
 int64_t padded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -51,7 +54,7 @@ class Memory {
 struct Tap {
   int64_t size, blocks;
   int64_t feature;  // its first feature among all
-  int64_t code;     // its first byte in a padded row of codes
+  int64_t x;        // its first feature in a padded sample
   int64_t weight;   // its first weight in A as laid out here
 };
 
@@ -60,12 +63,11 @@ struct Shape {
   explicit Shape(const instantft_job &job)
       : taps(job.taps), groups((job.rank + kGroup - 1) / kGroup), rank(job.rank),
         classes(job.classes), class_width(padded(job.classes, kLanes)),
-        used_heads(int64_t{job.taps} * groups * kGroup), heads(padded(used_heads, kLanes)) {}
+        heads(int64_t{job.taps} * groups * kGroup) {}
 
   int64_t taps, groups, rank, classes, class_width;
-  int64_t used_heads;    // values h of one sample: taps x groups x kGroup
-  int64_t heads;         // the same, padded
-  int64_t row = 0;       // bytes of one sample's padded codes
+  int64_t heads;         // values h of one sample: taps x groups x kGroup
+  int64_t width = 0;     // features of one sample, padded
   int64_t weights = 0;   // floats of A
   int64_t features = 0;  // D
 
@@ -101,20 +103,26 @@ struct Entropy {
   float sum, right;
 };
 
+// A step of the optimizer: its rate, and what undoes that Adam's two means start at zero.
+struct Step {
+  float rate, first = 1, second = 1;
+};
+
 class Trainer {
  public:
   explicit Trainer(const instantft_job &job)
       : job_(job), shape_(job), book_(job.codebook),
         taps_(static_cast<Tap *>(calloc(job.taps, sizeof(Tap)))), measured_(measure()),
-        adam_(job.optimizer == INSTANTFT_ADAM), batched_(job.batch_size > 1 ||
-                                                         job.optimizer != INSTANTFT_SGD),
-        codes_((job.samples * shape_.row + 3) / 4),
+        single_(job.batch_size == 1 && job.optimizer == INSTANTFT_SGD),
+        chunk_(single_ ? kRun : job.batch_size < kChunk ? job.batch_size : kChunk),
+        codes_((job.samples * shape_.width / 2 + 3) / 4),
         frozen_(job.samples * shape_.class_width), a_(shape_.weights),
-        b_(shape_.heads * shape_.class_width), b_turned_(shape_.class_width * shape_.heads),
-        z_(chunk() * shape_.class_width), h_(chunk() * shape_.heads),
-        u_(chunk() * shape_.heads), real_(shape_.class_width),
-        x_(batched_ ? chunk() * 2 * shape_.row : 0), grad_a_(batched_ ? shape_.weights : 0),
-        grad_b_(batched_ ? shape_.heads * shape_.class_width : 0),
+        b_(shape_.heads * shape_.class_width),
+        z_(chunk_ * shape_.class_width), h_(chunk_ * shape_.heads), u_(chunk_ * shape_.heads),
+        real_(shape_.class_width), x_(chunk_ * shape_.width),
+        dots_(single_ ? (job.samples + kRun - 1) / kRun * kPairs * job.taps : 0),
+        grad_a_(job.batch_size > kChunk ? shape_.weights : 0),
+        grad_b_(single_ ? 0 : shape_.heads * shape_.class_width),
         mean_a_(state(1, shape_.weights)), mean_b_(state(1, shape_.heads * shape_.class_width)),
         square_a_(state(2, shape_.weights)),
         square_b_(state(2, shape_.heads * shape_.class_width)) {}
@@ -126,7 +134,7 @@ class Trainer {
     if (!start()) return INSTANTFT_NO_MEMORY;
     const float *rates = job_.rates;
     for (int32_t epoch = 0; epoch < job_.epochs; ++epoch) {
-      double loss = (batched_ ? batches(rates) : singles(rates)) / double(job_.samples);
+      const double loss = pass_all(rates, epoch == 0) / double(job_.samples);
       job_.losses[epoch] = loss;
       if (!job_.on_epoch(epoch + 1, loss)) return INSTANTFT_CANCELLED;
     }
@@ -134,12 +142,11 @@ class Trainer {
     return INSTANTFT_OK;
   }
 
-  // Needs a batch_size above 1: samples are decoded into the memory of a batch.
   int apply(float *logits) {
     if (!start()) return INSTANTFT_NO_MEMORY;
-    for (int64_t i = 0; i < job_.samples; i += chunk()) {
-      const int64_t count = job_.samples - i < chunk() ? job_.samples - i : chunk();
-      for (int64_t s = 0; s < count; ++s) decode(i + s, x_ + s * 2 * shape_.row);
+    for (int64_t i = 0; i < job_.samples; i += chunk_) {
+      const int64_t count = job_.samples - i < chunk_ ? job_.samples - i : chunk_;
+      for (int64_t s = 0; s < count; ++s) decode(i + s, x_ + s * shape_.width);
       project(0, count);
       for (int64_t s = 0; s < count; ++s, logits += shape_.classes) {
         score(i + s, h_ + s * shape_.heads, z_);
@@ -151,9 +158,9 @@ class Trainer {
 
  private:
   bool start() {
-    const Memory *all[] = {&codes_,  &frozen_, &a_,      &b_,      &b_turned_, &z_,       &h_,
-                           &u_,      &real_,   &x_,      &grad_a_,   &grad_b_,  &mean_a_,
-                           &mean_b_, &square_a_, &square_b_};
+    const Memory *all[] = {&codes_, &frozen_, &a_,     &b_,      &z_,       &h_,       &u_,
+                           &real_,  &x_,      &dots_,  &grad_a_, &grad_b_,   &mean_a_,  &mean_b_,
+                           &square_a_, &square_b_};
     for (const Memory *memory : all)
       if (!*memory || !measured_) return false;
     read_samples();
@@ -167,20 +174,17 @@ class Trainer {
     for (int64_t k = 0; k < shape_.taps; ++k) {
       Tap &tap = taps_[k];
       tap.size = job_.tap_sizes[k];
-      tap.blocks = (tap.size + kBlock - 1) / kBlock;
+      tap.blocks = padded(tap.size, Codebook::kFeatures) / kBlock;
       tap.feature = shape_.features;
-      tap.code = shape_.row;
+      tap.x = shape_.width;
       tap.weight = shape_.weights;
       shape_.features += tap.size;
-      shape_.row += tap.blocks * kLanes;
+      shape_.width += tap.blocks * kBlock;
       shape_.weights += tap.blocks * shape_.groups * kGroup * kBlock;
     }
     return true;
   }
 
-  int64_t chunk() const {
-    return !batched_ ? 1 : job_.batch_size < kChunk ? job_.batch_size : kChunk;
-  }
   // memory of an optimizer: momentum needs one value a weight, Adam two
   int64_t state(int needed, int64_t size) const { return job_.optimizer >= needed ? size : 0; }
 
@@ -188,14 +192,15 @@ class Trainer {
     return job_.scales + job_.order[sample] * shape_.taps;
   }
   const uint8_t *codes(int64_t sample) const {
-    return reinterpret_cast<const uint8_t *>(static_cast<float *>(codes_)) + sample * shape_.row;
+    return reinterpret_cast<const uint8_t *>(static_cast<float *>(codes_)) +
+           sample * shape_.width / 2;
   }
 
-  // Gathers the samples in their order, each tap at a whole number of blocks, and s z0.
+  // Gathers the samples in their order, each tap padded, and s z0.
   void read_samples() {
     uint8_t *to = reinterpret_cast<uint8_t *>(static_cast<float *>(codes_));
-    memset(to, kZeroCodes, job_.samples * shape_.row);
-    for (int64_t i = 0; i < job_.samples; ++i, to += shape_.row) {
+    memset(to, kZeroCodes, job_.samples * shape_.width / 2);
+    for (int64_t i = 0; i < job_.samples; ++i, to += shape_.width / 2) {
       for (int64_t c = 0; c < shape_.classes; ++c)
         frozen_[i * shape_.class_width + c] =
             job_.logit_scale * job_.logits[job_.order[i] * shape_.classes + c];
@@ -203,7 +208,7 @@ class Trainer {
       for (int64_t k = 0; k < shape_.taps; ++k) {
         const Tap &tap = taps_[k];
         const uint8_t *first = from + tap.feature / 2;
-        uint8_t *row = to + tap.code;
+        uint8_t *row = to + tap.x / 2;
         if (tap.feature % 2 == 0) {
           memcpy(row, first, tap.size / 2);
           if (tap.size % 2) row[tap.size / 2] = 0x70 | (first[tap.size / 2] & 15);
@@ -217,12 +222,12 @@ class Trainer {
     }
   }
 
-  // A block holds, for each rank of a group, the weights of its even and of its odd features.
+  // A block holds the weights of kBlock features, as they are decoded, for each rank of a group.
   float *weight(int64_t k, int64_t rank, int64_t d) const {
-    int64_t group = rank / kGroup, block = d / kBlock, within = d % kBlock;
+    const int64_t at = d - d % Codebook::kFeatures + Codebook::position(d % Codebook::kFeatures);
     return a_ + taps_[k].weight +
-           ((group * taps_[k].blocks + block) * kGroup + rank % kGroup) * kBlock +
-           within % 2 * kLanes + within / 2;
+           ((rank / kGroup * taps_[k].blocks + at / kBlock) * kGroup + rank % kGroup) * kBlock +
+           at % kBlock;
   }
 
   void read_weights() {
@@ -234,7 +239,6 @@ class Trainer {
           b_[(shape_.head(k, 0) + r) * shape_.class_width + c] =
               job_.b[(c * shape_.taps + k) * shape_.rank + r];
       }
-    turn_b();
   }
 
   void write_weights() {
@@ -248,78 +252,76 @@ class Trainer {
       }
   }
 
-  // B is held twice: with classes side by side for z = B h, with heads side by side for B^T g.
-  void turn_b() {
-    for (int64_t c = 0; c < shape_.classes; ++c)
-      for (int64_t j = 0; j < shape_.heads; ++j)
-        b_turned_[c * shape_.heads + j] = b_[j * shape_.class_width + c];
+  // One epoch; gives the sum of the losses.
+  double pass_all(const float *&rates, bool first_epoch) {
+    if (single_) return singles(rates, first_epoch);
+    if (job_.optimizer == INSTANTFT_SGD) return batches<INSTANTFT_SGD>(rates);
+    if (job_.optimizer == INSTANTFT_MOMENTUM) return batches<INSTANTFT_MOMENTUM>(rates);
+    return batches<INSTANTFT_ADAM>(rates);
   }
 
   // batch 1, plain SGD
 
-  double singles(const float *&rates) {
+  double singles(const float *&rates, bool first_epoch) {
     Loss loss;
-    int64_t last = 0;
-    memset(u_, 0, 4 * shape_.heads);
-    for (int64_t i = 0; i < job_.samples; ++i) {
-      update_and_project(last, i);
-      last = i;
-      const Entropy entropy = forward(i, h_, z_);
-      loss.add(entropy.sum, entropy.right);
-      backward(z_, u_);
-      float rate = *rates++;
-      learn_b(rate);
-      for (int64_t k = 0; k < shape_.taps; ++k)
-        for (int64_t j = shape_.head(k, 0); j < shape_.head(k + 1, 0); ++j)
-          u_[j] *= -rate * scales(i)[k];
+    float *dots = dots_;
+    for (int64_t i = 0; i < job_.samples; i += kRun, dots += kPairs * shape_.taps) {
+      const int64_t count = job_.samples - i < kRun ? job_.samples - i : kRun;
+      for (int64_t s = 0; s < count; ++s) decode(i + s, x_ + s * shape_.width);
+      if (first_epoch) multiply_pairs(count, dots);
+      project(0, count);
+      const float *of_pair = dots;
+      for (int64_t s = 0; s < count; of_pair += s++ * shape_.taps) {
+        float *h = h_ + s * shape_.heads, *u = u_ + s * shape_.heads;
+        catch_up(s, of_pair);
+        const Entropy entropy = forward(i + s, h, z_);
+        loss.add(entropy.sum, entropy.right);
+        backward(z_, u);
+        const float rate = *rates++;
+        learn_b(h, rate);
+        for (int64_t j = 0; j < shape_.heads; ++j) u[j] *= rate;
+      }
+      learn_a<INSTANTFT_SGD>(count, true, true, {1.0f}, 0, 1);
     }
-    update_and_project(last, last);
     return loss.total();
   }
 
-  // A += u c_last^T, then h = s A c_next, in one pass.
-  void update_and_project(int64_t last, int64_t next) {
-    for (int64_t k = 0; k < shape_.taps; ++k) {
-      const Tap &tap = taps_[k];
-      for (int64_t group = 0; group < shape_.groups; ++group) {
-        const uint8_t *c_last = codes(last) + tap.code, *c_next = codes(next) + tap.code;
-        float *a = a_ + tap.weight + group * tap.blocks * kGroup * kBlock;
-        const float *u = u_ + shape_.head(k, group);
-        const Vec step[kGroup] = {all(u[0]), all(u[1]), all(u[2]), all(u[3])};
-        Vec low[kGroup] = {}, high[kGroup] = {};
-        for (int64_t block = 0; block < tap.blocks; ++block) {
-          Vec last_low, last_high, next_low, next_high;
-          book_.decode(c_last + block * kLanes, last_low, last_high);
-          book_.decode(c_next + block * kLanes, next_low, next_high);
-          for (int r = 0; r < kGroup; ++r, a += kBlock) {
-            Vec a_low = load(a) + step[r] * last_low;
-            Vec a_high = load(a + kLanes) + step[r] * last_high;
-            store(a, a_low);
-            store(a + kLanes, a_high);
-            low[r] += a_low * next_low;
-            high[r] += a_high * next_high;
+  // x_i . x_j of each tap, for all i < j of a run: those of one j side by side.
+  void multiply_pairs(int64_t count, float *dots) const {
+    for (int64_t j = 1; j < count; ++j)
+      for (int64_t i = 0; i < j; ++i)
+        for (int64_t k = 0; k < shape_.taps; ++k) {
+          const float *x = x_ + i * shape_.width + taps_[k].x;
+          const float *y = x_ + j * shape_.width + taps_[k].x;
+          Vec sums[2] = {};
+          for (int64_t block = 0; block < taps_[k].blocks; ++block, x += kBlock, y += kBlock) {
+            sums[0] += load(x) * load(y);
+            sums[1] += load(x + kLanes) * load(y + kLanes);
           }
+          *dots++ = total(sums[0] + sums[1]);
         }
-        for (int r = 0; r < kGroup; ++r) low[r] += high[r];
-        float *h = h_ + shape_.head(k, group);
-        four_totals(low, h);
-        for (int r = 0; r < kGroup; ++r) h[r] *= scales(next)[k];
-      }
-    }
   }
 
-  // B -= rate g h^T, in both layouts.
-  void learn_b(float rate) {
-    for (int64_t j = 0; j < shape_.used_heads; ++j)
-      for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
-        float *b = b_ + j * shape_.class_width + c;
-        store(b, load(b) - load(z_ + c) * (rate * h_[j]));
+  // Takes into sample s's products what the samples of the run before it have learned since.
+  void catch_up(int64_t s, const float *dots) const {
+    for (int64_t k = 0; k < shape_.taps; ++k)
+      for (int64_t j = shape_.head(k, 0); j < shape_.head(k + 1, 0); j += kGroup) {
+        float sums[kGroup] = {};
+        for (int64_t i = 0; i < s; ++i)
+          for (int r = 0; r < kGroup; ++r)
+            sums[r] += u_[i * shape_.heads + j + r] * dots[i * shape_.taps + k];
+        for (int r = 0; r < kGroup; ++r) h_[s * shape_.heads + j + r] -= sums[r];
       }
-    for (int64_t c = 0; c < shape_.classes; ++c)
-      for (int64_t j = 0; j < shape_.heads; j += kLanes) {
-        float *b = b_turned_ + c * shape_.heads + j;
-        store(b, load(b) - load(h_ + j) * (rate * z_[c]));
-      }
+  }
+
+  // B -= rate g h^T
+  void learn_b(const float *h, float rate) {
+    for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
+      const Vec step = load(z_ + c) * rate;
+      float *b = b_ + c;
+      for (int64_t j = 0; j < shape_.heads; ++j, b += shape_.class_width)
+        store(b, load(b) - step * h[j]);
+    }
   }
 
   // one sample's head
@@ -330,7 +332,7 @@ class Trainer {
       // kGroup sums side by side: each addition would have to wait for the one before
       Vec sums[kGroup] = {load(frozen_ + sample * shape_.class_width + c)};
       const float *b = b_ + c;
-      for (int64_t j = 0; j < shape_.used_heads; j += kGroup)
+      for (int64_t j = 0; j < shape_.heads; j += kGroup)
         for (int i = 0; i < kGroup; ++i, b += shape_.class_width) sums[i] += load(b) * h[j + i];
       store(z + c, (sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
@@ -360,41 +362,49 @@ class Trainer {
 
   // u = B^T g
   void backward(const float *g, float *u) const {
-    for (int64_t j = 0; j < shape_.heads; j += kLanes) {
-      Vec sums = {};
-      for (int64_t c = 0; c < shape_.classes; ++c)
-        sums += load(b_turned_ + c * shape_.heads + j) * g[c];
-      store(u + j, sums);
+    const float *b = b_;
+    for (int64_t j = 0; j < shape_.heads; j += kGroup, b += kGroup * shape_.class_width) {
+      Vec sums[kGroup] = {};
+      for (int64_t c = 0; c < shape_.class_width; c += kLanes)
+        for (int i = 0; i < kGroup; ++i)
+          sums[i] += load(b + i * shape_.class_width + c) * load(g + c);
+      four_totals(sums, u + j);
     }
   }
 
   // mini-batches, momentum, Adam
 
+  template <int kOptimizer>
   double batches(const float *&rates) {
     Loss loss;
     for (int64_t first = 0; first < job_.samples; first += job_.batch_size) {
       int64_t left = job_.samples - first;
       int64_t count = left < job_.batch_size ? left : job_.batch_size;
-      memset(grad_a_, 0, 4 * shape_.weights);
+      Step step = next_step(*rates++);
       memset(grad_b_, 0, 4 * shape_.heads * shape_.class_width);
-      for (int64_t done = 0; done < count; done += kChunk)
-        gather(first + done, count - done < kChunk ? count - done : kChunk, 1.0f / float(count),
-               loss);
-      descend(*rates++);
+      for (int64_t done = 0; done < count; done += kChunk) {
+        const int64_t part = count - done < kChunk ? count - done : kChunk;
+        pass(first + done, part, 1.0f / float(count), loss);
+#pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
+        for (int32_t thread = 0; thread < job_.threads; ++thread)
+          learn_a<kOptimizer>(part, done == 0, done + part == count, step, thread, job_.threads);
+      }
+      for (int64_t i = 0; i < shape_.heads * shape_.class_width; i += kLanes)
+        descend<kOptimizer>(b_ + i, load(grad_b_ + i), mean_b_ + i, square_b_ + i, step);
     }
     return loss.total();
   }
 
-  // Adds the gradients and the losses of up to kChunk samples. Each sample, and
-  // then each block of A, is one thread's alone: the number of threads changes no sum.
-  void gather(int64_t first, int64_t count, float share, Loss &loss) {
+  // Both ways through the heads of up to kChunk samples; adds up the gradient of B and the losses.
+  // Each sample, and then each block of A, is one thread's alone: the number of threads changes no
+  // sum.
+  void pass(int64_t first, int64_t count, float share, Loss &loss) {
     Entropy entropies[kChunk];
-    const int64_t width = 2 * shape_.row;
     const int64_t portion = (count + job_.threads - 1) / job_.threads;
 #pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
     for (int64_t begin = 0; begin < count; begin += portion) {
       const int64_t end = begin + portion < count ? begin + portion : count;
-      for (int64_t s = begin; s < end; ++s) decode(first + s, x_ + s * width);
+      for (int64_t s = begin; s < end; ++s) decode(first + s, x_ + s * shape_.width);
       project(begin, end);
       for (int64_t s = begin; s < end; ++s) {
         float *g = z_ + s * shape_.class_width;
@@ -410,25 +420,19 @@ class Trainer {
           sum += load(z_ + s * shape_.class_width + c) * h_[s * shape_.heads + j];
         store(grad_b_ + j * shape_.class_width + c, sum);
       }
-    for (int64_t k = 0; k < shape_.taps; ++k)
-#pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
-      for (int64_t block = 0; block < taps_[k].blocks; ++block)
-        for (int64_t group = 0; group < shape_.groups; ++group)
-          add_gradient(taps_[k], k, group, block, count);
     for (int64_t s = 0; s < count; ++s) loss.add(entropies[s].sum, entropies[s].right);
   }
 
+  // one chunk and A
+
   void decode(int64_t sample, float *x) const {
     for (int64_t k = 0; k < shape_.taps; ++k) {
-      const Vec scale = all(scales(sample)[k]);
-      const uint8_t *bytes = codes(sample) + taps_[k].code;
-      float *to = x + 2 * taps_[k].code;
-      for (int64_t block = 0; block < taps_[k].blocks; ++block, to += kBlock) {
-        Vec low, high;
-        book_.decode(bytes + block * kLanes, low, high);
-        store(to, low * scale);
-        store(to + kLanes, high * scale);
-      }
+      const float scale = scales(sample)[k];
+      const uint8_t *bytes = codes(sample) + taps_[k].x / 2;
+      const int64_t end = taps_[k].x + taps_[k].blocks * kBlock;
+      for (int64_t d = taps_[k].x; d < end;
+           d += Codebook::kFeatures, bytes += Codebook::kFeatures / 2)
+        book_.decode(bytes, scale, x + d);
     }
   }
 
@@ -445,88 +449,107 @@ class Trainer {
 
   template <int kSamples>
   void project(int64_t k, int64_t group, int64_t s) const {
-    const float *x = x_ + s * 2 * shape_.row + 2 * taps_[k].code;
+    const float *x = x_ + s * shape_.width + taps_[k].x;
     const float *a = a_ + taps_[k].weight + group * taps_[k].blocks * kGroup * kBlock;
-    Vec low[kSamples][kGroup] = {}, high[kSamples][kGroup] = {};
-    for (int64_t block = 0; block < taps_[k].blocks; ++block, x += kBlock)
-      for (int r = 0; r < kGroup; ++r, a += kBlock) {
-        const Vec a_low = load(a), a_high = load(a + kLanes);
-        for (int i = 0; i < kSamples; ++i) {
-          low[i][r] += a_low * load(x + i * 2 * shape_.row);
-          high[i][r] += a_high * load(x + i * 2 * shape_.row + kLanes);
+    Vec sums[kSamples][kGroup] = {};
+    for (int64_t block = 0; block < taps_[k].blocks; ++block, x += kBlock, a += kGroup * kBlock)
+      for (int half = 0; half < kBlock; half += kLanes)
+        for (int r = 0; r < kGroup; ++r) {
+          const Vec weights = load(a + r * kBlock + half);
+          for (int i = 0; i < kSamples; ++i)
+            sums[i][r] += weights * load(x + i * shape_.width + half);
         }
-      }
-    for (int i = 0; i < kSamples; ++i) {
-      for (int r = 0; r < kGroup; ++r) low[i][r] += high[i][r];
-      four_totals(low[i], h_ + (s + i) * shape_.heads + shape_.head(k, group));
+    for (int i = 0; i < kSamples; ++i)
+      four_totals(sums[i], h_ + (s + i) * shape_.heads + shape_.head(k, group));
+  }
+
+  // Adds u x^T of a chunk's samples to the gradient of A, and after the last chunk takes the step:
+  // for one of so many equal parts of A.
+  template <int kOptimizer>
+  void learn_a(int64_t count, bool first, bool last, const Step &step, int64_t part,
+               int64_t parts) {
+    for (int64_t k = 0; k < shape_.taps; ++k) {
+      const int64_t blocks = taps_[k].blocks, end = blocks * (part + 1) / parts;
+      for (int64_t block = blocks * part / parts; block < end; ++block)
+        for (int64_t group = 0; group < shape_.groups; ++group)
+          learn_block<kOptimizer>(x_ + taps_[k].x + block * kBlock, u_ + shape_.head(k, group),
+                                  taps_[k].weight + (group * blocks + block) * kGroup * kBlock,
+                                  count, first, last, step);
     }
   }
 
-  // dA += sum over the samples of u x^T, for one block of one group of ranks.
-  void add_gradient(const Tap &tap, int64_t k, int64_t group, int64_t block, int64_t count) {
-    const int64_t at = tap.weight + (group * tap.blocks + block) * kGroup * kBlock;
-    const float *x = x_ + 2 * tap.code + block * kBlock;
-    const float *u = u_ + shape_.head(k, group);
-    float *to = grad_a_ + at;
+  template <int kOptimizer>
+  void learn_block(const float *x, const float *u, int64_t at, int64_t count, bool first, bool last,
+                   const Step step) {
     Vec low[kGroup], high[kGroup];
     for (int r = 0; r < kGroup; ++r) {
-      low[r] = load(to + r * kBlock);
-      high[r] = load(to + r * kBlock + kLanes);
+      low[r] = load(x) * u[r];
+      high[r] = load(x + kLanes) * u[r];
     }
-    for (int64_t s = 0; s < count; ++s, x += 2 * shape_.row, u += shape_.heads) {
+    for (int64_t s = 1; s < count; ++s) {
+      x += shape_.width;
+      u += shape_.heads;
       const Vec x_low = load(x), x_high = load(x + kLanes);
       for (int r = 0; r < kGroup; ++r) {
         low[r] += x_low * u[r];
         high[r] += x_high * u[r];
       }
     }
-    for (int r = 0; r < kGroup; ++r) {
-      store(to + r * kBlock, low[r]);
-      store(to + r * kBlock + kLanes, high[r]);
-    }
-  }
-
-  // One step of the optimizer on all weights.
-  void descend(float rate) {
-    ++step_;
-    float first = 1, second = 1;
-    if (adam_) {  // Kingma and Ba 2015, algorithm 1: both means start at zero, which is undone
-      first = float(1 / (1 - pow(double(job_.beta1), double(step_))));
-      second = float(1 / (1 - pow(double(job_.beta2), double(step_))));
-    }
-    descend(a_, grad_a_, mean_a_, square_a_, shape_.weights, rate, first, second);
-    descend(b_, grad_b_, mean_b_, square_b_, shape_.heads * shape_.class_width, rate, first,
-            second);
-    turn_b();
-  }
-
-  void descend(float *weights, const float *gradient, float *mean, float *square, int64_t size,
-               float rate, float first, float second) const {
-    for (int64_t i = 0; i < size; i += kLanes) {
-      Vec g = load(gradient + i), step = g;
-      if (job_.optimizer == INSTANTFT_MOMENTUM) {
-        step = load(mean + i) * job_.beta1 + g;
-        store(mean + i, step);
-      } else if (adam_) {
-        Vec m = load(mean + i) * job_.beta1 + g * (1 - job_.beta1);
-        Vec v = load(square + i) * job_.beta2 + g * g * (1 - job_.beta2);
-        store(mean + i, m);
-        store(square + i, v);
-        step = m * first / (root(v * second) + job_.epsilon) +
-               load(weights + i) * job_.weight_decay;
+    float *gradient = grad_a_ + at;
+    if (!first)
+      for (int r = 0; r < kGroup; ++r) {
+        low[r] += load(gradient + r * kBlock);
+        high[r] += load(gradient + r * kBlock + kLanes);
       }
-      store(weights + i, load(weights + i) - step * rate);
+    float *a = a_ + at, *mean = mean_a_ + at, *square = square_a_ + at;
+    for (int r = 0; r < kGroup * kBlock; r += kBlock) {
+      if (last) {
+        descend<kOptimizer>(a + r, low[r / kBlock], mean + r, square + r, step);
+        descend<kOptimizer>(a + r + kLanes, high[r / kBlock], mean + r + kLanes,
+                            square + r + kLanes, step);
+      } else {
+        store(gradient + r, low[r / kBlock]);
+        store(gradient + r + kLanes, high[r / kBlock]);
+      }
     }
+  }
+
+  // Kingma and Ba 2015, algorithm 1: both means of Adam start at zero, which is undone.
+  Step next_step(float rate) {
+    ++steps_;
+    if (job_.optimizer != INSTANTFT_ADAM) return {rate};
+    return {rate, float(1 / (1 - pow(double(job_.beta1), double(steps_)))),
+            float(1 / (1 - pow(double(job_.beta2), double(steps_))))};
+  }
+
+  // One step of kLanes weights.
+  template <int kOptimizer>
+  void descend(float *weights, Vec gradient, float *mean, float *square, const Step &by) const {
+    const Vec w = load(weights);
+    Vec step = gradient;
+    if (kOptimizer == INSTANTFT_MOMENTUM) {
+      step = load(mean) * job_.beta1 + gradient;
+      store(mean, step);
+    } else if (kOptimizer == INSTANTFT_ADAM) {
+      const Vec m = load(mean) * job_.beta1 + gradient * (1 - job_.beta1);
+      const Vec v = load(square) * job_.beta2 + gradient * gradient * (1 - job_.beta2);
+      store(mean, m);
+      store(square, v);
+      step = m * by.first / (root(v * by.second) + job_.epsilon) + w * job_.weight_decay;
+    }
+    store(weights, w - step * by.rate);
   }
 
   const instantft_job &job_;
   Shape shape_;
   const Codebook book_;
   Tap *taps_;
-  const bool measured_, adam_, batched_;
-  int64_t step_ = 0;
-  // one row a sample (codes, frozen logits, x), a head (b) or a class (b turned); z, h and u of one chunk
-  const Memory codes_, frozen_, a_, b_, b_turned_, z_, h_, u_, real_, x_, grad_a_, grad_b_,
+  const bool measured_, single_;
+  const int64_t chunk_;  // samples that pass A together
+  int64_t steps_ = 0;
+  // one row a sample (codes, frozen logits, x), a head (b) or a class (b turned); z, h, u and x of
+  // one chunk
+  const Memory codes_, frozen_, a_, b_, z_, h_, u_, real_, x_, dots_, grad_a_, grad_b_,
       mean_a_, mean_b_, square_a_, square_b_;
 };
 

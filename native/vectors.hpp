@@ -25,18 +25,14 @@ constexpr int kLanes = 8;
 constexpr int kLanes = 4;
 #endif
 
-typedef float Vec __attribute__((vector_size(4 * kLanes), may_alias));
-typedef int32_t IntVec __attribute__((vector_size(4 * kLanes), may_alias));
+// These may alias their elements, as arrays may, and nothing else: so a store to weights makes no one
+// load a pointer or a size again.
+typedef float Vec __attribute__((vector_size(4 * kLanes)));
+typedef int32_t IntVec __attribute__((vector_size(4 * kLanes)));
 
 inline Vec load(const float *p) { return *reinterpret_cast<const Vec *>(p); }
 inline void store(float *p, Vec v) { *reinterpret_cast<Vec *>(p) = v; }
 inline Vec all(float x) { return Vec{} + x; }
-
-inline float largest(Vec v) {
-  float most = v[0];
-  for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
-  return most;
-}
 
 inline float total(Vec v) {
   float lanes[kLanes];
@@ -61,66 +57,89 @@ inline Vec exp_of_negative(Vec x) {
   return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) + exponent);
 }
 
-// Turns the 16 levels of a codebook into a register, and kLanes packed bytes into 2 kLanes values:
-// those of the low and those of the high halves.
+// Turns packed codes of kFeatures features (two a byte, the even one low) into scaled floats: the
+// d-th feature's comes to position(d).
 class Codebook {
  public:
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  static constexpr int kFeatures = 32;
+  static constexpr int64_t position(int64_t d) {
+    return d / 8 * 8 + d % 2 * 4 + d % 8 / 2;
+  }
+  explicit Codebook(const float *levels) {
+    for (int byte = 0; byte < 4; ++byte) {
+      uint8_t plane[32];
+      for (int i = 0; i < 32; ++i)
+        plane[i] = reinterpret_cast<const uint8_t *>(levels + i % 16)[byte];
+      planes_[byte] = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(plane));
+    }
+  }
+  // Looks up the four bytes of a float one by one: a table of 16 bytes is one instruction for 32
+  // codes; one of 16 floats takes five for 8.
+  void decode(const uint8_t *bytes, float scale, float *to) const {
+    const __m256i twice = _mm256_broadcastsi128_si256(
+        _mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
+    const __m256i codes = _mm256_and_si256(
+        _mm256_srlv_epi32(twice, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)), _mm256_set1_epi8(15));
+    __m256i part[4];
+    for (int i = 0; i < 4; ++i) part[i] = _mm256_shuffle_epi8(planes_[i], codes);
+    const __m256i low[2] = {_mm256_unpacklo_epi8(part[0], part[1]),
+                            _mm256_unpackhi_epi8(part[0], part[1])};
+    const __m256i high[2] = {_mm256_unpacklo_epi8(part[2], part[3]),
+                             _mm256_unpackhi_epi8(part[2], part[3])};
+    for (int i = 0; i < 2; ++i, to += 2 * kLanes) {
+      store(to, reinterpret_cast<Vec>(_mm256_unpacklo_epi16(low[i], high[i])) * scale);
+      store(to + kLanes, reinterpret_cast<Vec>(_mm256_unpackhi_epi16(low[i], high[i])) * scale);
+    }
+  }
+
+ private:
+  __m256i planes_[4];
+#else
+  static constexpr int kFeatures = 2 * kLanes;
+  static constexpr int64_t position(int64_t d) { return d % 2 * kLanes + d / 2; }
 #if defined(__AVX512F__)
   explicit Codebook(const float *levels) : levels_(_mm512_loadu_ps(levels)) {}
-  void decode(const uint8_t *bytes, Vec &low, Vec &high) const {
+  void decode(const uint8_t *bytes, float scale, float *to) const {
     __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(bytes)));
-    low = _mm512_permutexvar_ps(codes, levels_);  // looks at 4 bits only
-    high = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), levels_);
+    store(to, Vec(_mm512_permutexvar_ps(codes, levels_)) * scale);  // looks at 4 bits only
+    store(to + kLanes,
+          Vec(_mm512_permutexvar_ps(_mm512_srli_epi32(codes, 4), levels_)) * scale);
   }
 
  private:
   __m512 levels_;
-#elif defined(__AVX2__)
-  explicit Codebook(const float *levels)
-      : first_(_mm256_loadu_ps(levels)), second_(_mm256_loadu_ps(levels + 8)) {}
-  void decode(const uint8_t *bytes, Vec &low, Vec &high) const {
-    __m256i codes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(bytes)));
-    low = pick(codes);
-    high = pick(_mm256_srli_epi32(codes, 4));
-  }
-
- private:
-  __m256 pick(__m256i codes) const {
-    __m256 bit_3 = _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28));
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(first_, codes),
-                            _mm256_permutevar8x32_ps(second_, codes), bit_3);
-  }
-  __m256 first_, second_;
 #elif defined(__aarch64__)
   explicit Codebook(const float *levels) {
     for (int i = 0; i < 4; ++i) bytes_.val[i] = vreinterpretq_u8_f32(vld1q_f32(levels + 4 * i));
   }
-  void decode(const uint8_t *bytes, Vec &low, Vec &high) const {
+  void decode(const uint8_t *bytes, float scale, float *to) const {
     uint32_t four;
     memcpy(&four, bytes, 4);
     // each byte four times, times four, plus 0 to 3: the bytes of a float in the table
     uint8x16_t codes = vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(four)), uint8x16_t{
         0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3});
     uint8x16_t place = vreinterpretq_u8_u32(vdupq_n_u32(0x03020100));
-    low = reinterpret_cast<Vec>(vqtbl4q_u8(
-        bytes_, vorrq_u8(vshlq_n_u8(vandq_u8(codes, vdupq_n_u8(15)), 2), place)));
-    high = reinterpret_cast<Vec>(vqtbl4q_u8(
-        bytes_, vorrq_u8(vshlq_n_u8(vshrq_n_u8(codes, 4), 2), place)));
+    store(to, reinterpret_cast<Vec>(vqtbl4q_u8(
+        bytes_, vorrq_u8(vshlq_n_u8(vandq_u8(codes, vdupq_n_u8(15)), 2), place))) * scale);
+    store(to + kLanes, reinterpret_cast<Vec>(vqtbl4q_u8(
+        bytes_, vorrq_u8(vshlq_n_u8(vshrq_n_u8(codes, 4), 2), place))) * scale);
   }
 
  private:
   uint8x16x4_t bytes_;
 #else
   explicit Codebook(const float *levels) { memcpy(levels_, levels, sizeof levels_); }
-  void decode(const uint8_t *bytes, Vec &low, Vec &high) const {
+  void decode(const uint8_t *bytes, float scale, float *to) const {
     for (int i = 0; i < kLanes; ++i) {
-      low[i] = levels_[bytes[i] & 15];
-      high[i] = levels_[bytes[i] >> 4];
+      to[i] = levels_[bytes[i] & 15] * scale;
+      to[kLanes + i] = levels_[bytes[i] >> 4] * scale;
     }
   }
 
  private:
   float levels_[16];
+#endif
 #endif
 };
 
