@@ -17,7 +17,7 @@ from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout
 from instantft_ros.core.forward_cache import CacheUpdate
 from instantft_ros.core.replay import ReplaySet
-from instantft_ros.pipeline import TrainingPolicy
+from instantft_ros.pipeline import RANK, TrainingPolicy
 
 CORE_POLICY = TrainingPolicy('sgd', 10, 1, warm_start=True)
 
@@ -27,7 +27,7 @@ class Variant:
     """One way to run InstantFT; bits: of a uniform cache, 0: NF4, 32: floats."""
 
     policy: TrainingPolicy = TrainingPolicy()
-    rank: int = 16
+    rank: int = RANK
     bits: int = 0
     replay: bool = True
     golden: bool = False
@@ -36,7 +36,7 @@ class Variant:
 
 VARIANTS = {
     'InstantFT': Variant(),
-    'rank 8': Variant(rank=8),
+    'rank 16': Variant(rank=16),
     'rank 4': Variant(rank=4),
     'fp32 cache (Skip2-LoRA style)': Variant(bits=32),
     'uniform 8 bit': Variant(bits=8),

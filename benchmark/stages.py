@@ -23,7 +23,7 @@ from instantft_ros.demo.belt import Belt, Drift, STATION
 from instantft_ros.models import DEFAULT_MANIFEST
 from instantft_ros.msg import Prediction
 from instantft_ros.nodes import qos
-from instantft_ros.pipeline import softmax
+from instantft_ros.pipeline import RANK, softmax
 
 REPEATS = 500
 
@@ -31,7 +31,7 @@ REPEATS = 500
 def main() -> None:
     """Measure every stage by itself and write the medians."""
     backbone = Backbone(DEFAULT_MANIFEST)
-    adapter = Adapter.initial(backbone.layout, backbone.digest, rank=16)
+    adapter = Adapter.initial(backbone.layout, backbone.digest, RANK)
     frame = Belt(1, Drift()).frame(0)
     message = Image(height=480, width=640, encoding='bgr8', step=1920,
                     data=array('B', frame.tobytes()))

@@ -20,7 +20,7 @@ from instantft_ros.core.calibration import fit_logit_scale
 from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.corrections import Answer, apply_correction, Correction
 from instantft_ros.core.errors import AdapterError
-from instantft_ros.core.features import FeatureRecord, pad_logits
+from instantft_ros.core.features import FeatureRecord, Features, pad_logits
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 from instantft_ros.core.replay import ReplaySet
@@ -30,8 +30,8 @@ from instantft_ros.core.replay import ReplaySet
 WARM_LIMITS = (1.9, 3.9)
 
 
-#: Relative learning rates that suit each optimizer.
-RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.35}
+#: Relative learning rates that suit each optimizer, and the rank that they were chosen with.
+RATES, RANK = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.5}, 8
 
 #: Guard samples of each class: images from before the drift that nothing is trained on.
 GUARD_PER_CLASS = 8
@@ -108,6 +108,7 @@ class Pipeline:
     guard: ReplaySet
     initial: Adapter = field(init=False)
     suspects: Suspects = field(init=False)
+    _newest: dict[str, tuple[FrameId, Features]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.cache.capacity)
@@ -127,6 +128,15 @@ class Pipeline:
         gone = self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout, time_s))
         if gone is not None:
             self.cache.forget(gone)
+        self._newest[frame.view] = frame, features
+        return self._predict(frame, features)
+
+    def renew(self, view: str) -> Prediction | None:
+        """Predict a view's newest frame by the adapter in use; None when there was no frame."""
+        newest = self._newest.get(view)
+        return None if newest is None else self._predict(*newest)
+
+    def _predict(self, frame: FrameId, features: Features) -> Prediction:
         version = self.versions.current
         logits = pad_logits(features.logits, version.adapter.layout.classes)
         return Prediction(frame, softmax(version.adapter(features.x, logits)), version, logits)

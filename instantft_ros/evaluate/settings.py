@@ -11,7 +11,7 @@ from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.class_list import ClassList
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameRing
-from instantft_ros.pipeline import Pipeline, replay_and_guard, TrainingPolicy
+from instantft_ros.pipeline import Pipeline, RANK, replay_and_guard, TrainingPolicy
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,6 @@ class Settings:
     recency_s: float = 300.0
     replay_per_class: int = 8
     max_classes: int = 0
-
-
-#: The node's default rank.
-RANK = 16
 
 
 def make_pipeline(backbone: Backbone, views: tuple[str, ...], accelerator: Accelerator,

@@ -34,7 +34,7 @@ class View:
 
 @dataclass
 class Camera:
-    """One camera, its views, and what its images told so far."""
+    """One camera, its views, and what its images told so far; newest: image and when it came."""
 
     topic: str
     views: tuple[View, ...]
@@ -44,6 +44,7 @@ class Camera:
     last_annotated_s: float = float('-inf')
     ages: FrameAges = field(default_factory=FrameAges)
     rejection: str = ''
+    newest: tuple[Image | CompressedImage, np.ndarray, float] | None = None
 
     def annotation_due(self, rate_hz: float, now_s: float) -> bool:
         """Tell whether somebody wants an annotated image now."""

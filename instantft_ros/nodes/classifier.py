@@ -9,6 +9,7 @@ import time
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from visualization_msgs.msg import Marker
 
@@ -32,7 +33,7 @@ from instantft_ros.governance.cache_records import CorrectionRecord
 from instantft_ros.governance.version_store import Restored
 from instantft_ros.msg import Correction, CorrectionAck, LabelRequest, Prediction, Status
 from instantft_ros.nodes import conversions, diagnostics, overlay, qos
-from instantft_ros.nodes.camera import declare_cameras, View
+from instantft_ros.nodes.camera import Camera, declare_cameras, View
 from instantft_ros.nodes.camera_input import CameraInput
 from instantft_ros.nodes.classifier_parameters import ClassifierParameters
 from instantft_ros.nodes.correction_queue import CorrectionQueue
@@ -115,6 +116,7 @@ class ClassifierNode(ManagedNode):
 
         publisher = self.create_lifecycle_publisher
         self._predictions = publisher(Prediction, 'predictions', qos.predictions())
+        self._renewed = publisher(Prediction, 'renewed_predictions', qos.predictions())
         self._acks = publisher(CorrectionAck, 'correction_acks', qos.acknowledgements())
         self._label_requests = publisher(LabelRequest, 'label_requests', qos.predictions())
         self._statuses = publisher(Status, 'status', qos.status())
@@ -123,7 +125,7 @@ class ClassifierNode(ManagedNode):
         for name, camera in self._cameras.items():
             camera.annotated = publisher(Image, f'annotated/{name}', qos.images('reliable', 1))
         self._updates = Updates(self, self._settings, self._pipeline, self._slack, self._status,
-                                self._event, self._state)
+                                self._event, self._renew, self._state)
         self._updates.resume(still_open)
         self._updates.log('start', version=versions.current.number, samples=samples,
                           backbone=backbone.digest, classes=classes.names)
@@ -156,7 +158,7 @@ class ClassifierNode(ManagedNode):
         for camera in self._cameras.values():
             if camera.input is not None:
                 camera.input.close()
-                camera.input = None
+                camera.input = camera.newest = None
         if self._queue is not None:
             self._queue.close(LAST_CORRECTIONS_S)
             self._corrections_done()
@@ -181,8 +183,8 @@ class ClassifierNode(ManagedNode):
             self._state = None
         for timer in self._timer_handles:
             self.destroy_timer(timer)
-        for publisher in (self._predictions, self._acks, self._label_requests, self._statuses,
-                          self._markers, self._diagnostics,
+        for publisher in (self._predictions, self._renewed, self._acks, self._label_requests,
+                          self._statuses, self._markers, self._diagnostics,
                           *(camera.annotated for camera in self._cameras.values())):
             self.destroy_lifecycle_publisher(publisher)
         del self._pipeline
@@ -209,6 +211,7 @@ class ClassifierNode(ManagedNode):
                 prediction = self._pipeline.classify(FrameId(view.name, stamp_ns), image,
                                                      view.region, taken_s)
                 seen.append(self._predicted(name, view, message, prediction, taken_s))
+            camera.newest = message, image, taken_s
         except (ImageError, FeatureError) as error:
             self._status.images_rejected += 1
             camera.rejection = str(error)
@@ -216,44 +219,68 @@ class ClassifierNode(ManagedNode):
                                       throttle_duration_sec=5.0)
             return
         camera.rejection = ''
+        self._annotate(camera, message, image, seen)
+        self._slack.image_done(name, taken_s)
+
+    def _annotate(self, camera: Camera, message: Image | CompressedImage, image: np.ndarray,
+                  seen: list[overlay.Seen]) -> None:
         now_s = time.monotonic()
         if camera.annotation_due(self._settings.value.annotated_rate_hz, now_s):
             assert self._updates is not None
-            note = (f'adapter {prediction.version.number}'
+            note = (f'adapter {self._pipeline.versions.current.number}'
                     + (', training' if self._updates.training else ''))
             camera.annotate(message, image, seen, note, now_s)
-        self._slack.image_done(name, taken_s)
+
+    def _renew(self) -> None:
+        """Say what another adapter makes of each camera's newest image: its features are here."""
+        for name, camera in self._cameras.items():
+            if camera.newest is None:
+                continue
+            message, image, taken_s = camera.newest
+            seen = []
+            for view in camera.views:
+                prediction = self._pipeline.renew(view.name)
+                assert prediction is not None
+                said = self._message(name, view, message, prediction, taken_s)
+                self._renewed.publish(said)
+                seen.append(overlay.Seen(view.region, view.region_name, said.class_name,
+                                         said.confidence))
+            self._annotate(camera, message, image, seen)
+
+    def _message(self, camera: str, view: View, image: Image | CompressedImage,
+                 prediction: flow.Prediction, taken_s: float) -> Prediction:
+        scores, version = prediction.scores, prediction.version
+        class_id = int(scores.argmax())
+        now_ns = self.get_clock().now().nanoseconds
+        return Prediction(
+            header=image.header, camera=camera, region=view.region_name, class_id=class_id,
+            class_name=self._pipeline.classes.names[class_id], confidence=float(scores[class_id]),
+            scores=array('f', scores.tobytes()), adapter_version=version.number,
+            adapter_cache_version=version.cache_version,
+            latency_ms=1e3 * (time.monotonic() - taken_s),
+            age_ms=(now_ns - prediction.frame.stamp_ns) / 1e6)
 
     def _predicted(self, camera: str, view: View, message: Image | CompressedImage,
                    prediction: flow.Prediction, taken_s: float) -> overlay.Seen:
         """Publish one prediction, and consider asking for the frame's label."""
-        scores, frame = prediction.scores, prediction.frame
-        class_id = int(scores.argmax())
-        names, confidence = self._pipeline.classes.names, float(scores[class_id])
-        now_ns = self.get_clock().now().nanoseconds
-        self._predictions.publish(Prediction(
-            header=message.header, camera=camera, region=view.region_name, class_id=class_id,
-            class_name=names[class_id], confidence=confidence,
-            scores=array('f', scores.tobytes()),
-            adapter_version=prediction.version.number,
-            adapter_cache_version=prediction.version.cache_version,
-            latency_ms=1e3 * (time.monotonic() - taken_s),
-            age_ms=(now_ns - frame.stamp_ns) / 1e6))
+        said = self._message(camera, view, message, prediction, taken_s)
+        self._predictions.publish(said)
         self._status.predictions += 1
         assert self._updates is not None
         self._updates.seen(prediction)
         policy = self._label_request_policy()
         if policy.per_minute > 0:
             frozen = flow.softmax(prediction.frozen_logits)
-            uncertain = uncertainty(policy.measure, scores, frozen)
+            uncertain = uncertainty(policy.measure, prediction.scores, frozen)
             if uncertain >= policy.threshold:
-                runner_up = int(scores.argsort()[-2])
-                self._requests.offer(policy, uncertain, (frame, LabelRequest(
+                runner_up = int(prediction.scores.argsort()[-2])
+                self._requests.offer(policy, uncertain, (prediction.frame, LabelRequest(
                     header=message.header, camera=camera, region=view.region_name,
-                    measure=policy.measure, uncertainty=uncertain, class_id=class_id,
-                    class_name=names[class_id], confidence=confidence, runner_up_id=runner_up,
-                    runner_up_name=names[runner_up])))
-        return overlay.Seen(view.region, view.region_name, names[class_id], confidence)
+                    measure=policy.measure, uncertainty=uncertain, class_id=said.class_id,
+                    class_name=said.class_name, confidence=said.confidence,
+                    runner_up_id=runner_up,
+                    runner_up_name=self._pipeline.classes.names[runner_up])))
+        return overlay.Seen(view.region, view.region_name, said.class_name, said.confidence)
 
     def _label_request_policy(self) -> LabelRequestPolicy:
         p = self._settings.value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from instantft_ros.accelerator.job import OPTIMIZERS
 from instantft_ros.adaptation.label_requests import MEASURES
 from instantft_ros.nodes.parameters import parameter
+from instantft_ros.pipeline import RANK
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ClassifierParameters:
                                       'trained on with the corrections; 0: none, and no guard '
                                       'set', low=0, high=1000)
 
-    rank: int = parameter(16, 'rank r of the adapter', low=1, high=64)
+    rank: int = parameter(RANK, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
     initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
                                      "which the predictions are the frozen network's")

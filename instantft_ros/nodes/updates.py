@@ -62,14 +62,17 @@ class Updates:
     Takes the pipeline's cache to the accelerator and its adapters back.
 
     status: the fields that concern it are kept up to date; event: called with what happened, in
-    words, and whether that is a warning; state: None where nothing is kept on the disk.
+    words, and whether that is a warning; swapped: called when another version has become live;
+    state: None where nothing is kept on the disk.
     """
 
     def __init__(self, node: LifecycleNode, settings: Parameters[ClassifierParameters],
                  pipeline: Pipeline, slack: Slack, status: Status,
-                 event: Callable[[str, bool], None], state: StateKeeper | None) -> None:
+                 event: Callable[[str, bool], None], swapped: Callable[[], None],
+                 state: StateKeeper | None) -> None:
         self._node, self._settings, self._pipeline = node, settings, pipeline
-        self._slack, self._status, self._event, self._state = slack, status, event, state
+        self._slack, self._status, self._state = slack, status, state
+        self._event, self._swapped = event, swapped
         self._trigger, self._retries, self._budget = Trigger(), Retries(), Budget()
         self._watchdog, self._trusted = Watchdog(pipeline.versions.current.number), \
             pipeline.versions.current
@@ -371,6 +374,7 @@ class Updates:
         adapter = candidate.adapter.with_classes(len(self._pipeline.classes))
         version = self._pipeline.versions.adopt(adapter, manifest.parent,
                                                 candidate.cache_version, manifest.number)
+        self._swapped()
         status.trainings += accepted_by == 'gate'
         status.loss = candidate.decision.loss
         status.holdout_accuracy = candidate.decision.holdout_accuracy
@@ -402,6 +406,7 @@ class Updates:
         if number not in versions and self._state is not None:
             versions.hold(self._on_the_disk(self._state, number))
         now = self._pipeline.go_back(number)
+        self._swapped()
         self.drop_training()
         self._save(now.adapter, self._manifest(now.number, number), 'accepted',
                    f'operator:{who}' if who else 'rollback',

@@ -8,8 +8,8 @@ import pytest
 from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.accelerator.driver import PynqAccelerator
 from instantft_ros.adaptation.gate import GatePolicy
-from instantft_ros.evaluate.settings import RANK, Settings, training_policy
-from instantft_ros.pipeline import TrainingPolicy
+from instantft_ros.evaluate.settings import Settings, training_policy
+from instantft_ros.pipeline import RANK, TrainingPolicy
 
 ROOT = Path(__file__).parents[2]
 

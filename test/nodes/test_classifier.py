@@ -14,8 +14,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
 from instantft_ros.core.adapter import Adapter
-from instantft_ros.msg import Correction, CorrectionAck, Status
+from instantft_ros.core.backbone import Backbone, Region
+from instantft_ros.demo.belt import STATION
+from instantft_ros.models import DEFAULT_MANIFEST
+from instantft_ros.msg import Correction, CorrectionAck, Prediction, Status
 from instantft_ros.nodes import qos
+from instantft_ros.pipeline import softmax
 from instantft_ros.srv import Rollback
 
 
@@ -157,6 +161,41 @@ def test_annotated_image(robot):
     plain = robot.belt.frame(1)
     assert (drawn != plain).any(axis=2).mean() > 0.05
     np.testing.assert_array_equal(drawn[200:250, 200:250], plain[200:250, 200:250])
+
+
+def test_the_newest_image_is_predicted_again_after_a_swap(robot):
+    renewed: list[Prediction] = []
+    drawn: list[Image] = []
+    robot.node.create_subscription(Prediction, 'renewed_predictions', renewed.append,
+                                   qos.predictions())
+    robot.node.create_subscription(Image, 'annotated/camera', drawn.append,
+                                   qos.images('reliable', 5))
+    robot.start_accelerator()
+    robot.start_classifier(annotated_rate_hz=1000.0)
+    robot.wait(lambda: robot.show(1) and drawn)
+    assert not renewed
+    drawn.clear()
+    ack = robot.correct(1)
+    robot.wait(lambda: renewed and renewed[-1].adapter_cache_version >= ack.cache_version)
+    robot.wait(lambda: drawn)
+    said = renewed[-1]
+    assert said.header.stamp.sec == 1 and said.header.frame_id == 'belt'
+    assert said.latency_ms > robot.predictions[1].latency_ms
+    assert robot.predictions[1].adapter_version == 0  # the topic for robots has one an image
+    again = robot.show(1)
+    assert (said.adapter_version, said.class_id) == (again.adapter_version, again.class_id)
+    np.testing.assert_array_equal(said.scores, again.scores)
+    assert robot.call(Rollback, 'classifier/rollback', to_parent=True).success
+    robot.wait(lambda: renewed[-1].adapter_version > said.adapter_version)
+    np.testing.assert_allclose(renewed[-1].scores, softmax_of_the_frozen(robot), atol=1e-5)
+    assert robot.status.predictions == robot.status.images_received > 0
+
+
+def softmax_of_the_frozen(robot) -> np.ndarray:
+    """Give what the network says of frame 1 without any adapter."""
+    backbone = Backbone(DEFAULT_MANIFEST)
+    features = backbone.features(backbone.preprocess(robot.belt.frame(1), Region(*STATION)))
+    return softmax(features.logits)
 
 
 def test_services(robot, tmp_path):

@@ -193,7 +193,7 @@ def filled(goal: FineTune.Goal, name: str, value: float) -> array:
     (lambda goal: good(goal, a=filled(goal, 'a', 3e38), b=filled(goal, 'b', 3e38)),
      'trainings_refused', 'refused'),
     (lambda goal: good(goal, a=filled(goal, 'a', 0.1), b=array('f', (
-        float(i // 80 != goal.labels[0]) for i in range(len(goal.b))))),
+        float(10 * i // len(goal.b) != goal.labels[0]) for i in range(len(goal.b))))),
      'trainings_refused', 'loss'),
 ])
 def test_garbage_never_goes_live(robot, fake, answer, counter, words):
@@ -235,7 +235,7 @@ def test_what_is_beyond_the_accelerator_is_said_before_any_training(robot):
     info.publish(AcceleratorInfo(
         backend='tiny', max_samples=1 << 20, max_features=1 << 20, max_taps=16, max_classes=10,
         max_rank=4, optimizers=['sgd', 'adam'], batch_sizes=array('I')))
-    robot.wait(lambda: warned(robot, "backend 'tiny' can do rank up to 4, asked are 16"))
+    robot.wait(lambda: warned(robot, "backend 'tiny' can do rank up to 4, asked are 8"))
     robot.show(1)
     refused = robot.correct(1, class_name='bottle')
     assert refused.verdict == CorrectionAck.UNKNOWN_CLASS

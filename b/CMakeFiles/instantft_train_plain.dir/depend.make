@@ -1,0 +1,2 @@
+# Empty dependencies file for instantft_train_plain.
+# This may be replaced when dependencies are built.
