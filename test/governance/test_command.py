@@ -240,8 +240,12 @@ def test_the_commands_of_the_documentation(monkeypatch, tmp_path, capsys):
         capsys.readouterr()
         assert main(each.split()) == 0
     shown = re.search(r'then prints\n\n```\n(.*?)```', page, re.DOTALL)[1]
-    assert [line.split()[:4] for line in capsys.readouterr().out.splitlines()] == [
-        line.split()[:4] for line in shown.splitlines()]
+
+    def columns(text: str) -> list[list[str]]:
+        return [re.sub(r'\d{4}-\d\d-\d\d', 'a day', line).split()[:4]
+                for line in text.splitlines()]
+
+    assert columns(capsys.readouterr().out) == columns(shown)
 
 
 def test_every_key_of_the_manifest_is_documented(versions):
