@@ -117,8 +117,7 @@ class Trainer {
         chunk_(single_ ? kRun : job.batch_size < kChunk ? job.batch_size : kChunk),
         codes_((job.samples * shape_.width / 2 + 3) / 4),
         frozen_(job.samples * shape_.class_width), a_(shape_.weights),
-        b_(shape_.heads * shape_.class_width),
-        z_(chunk_ * shape_.class_width), h_(chunk_ * shape_.heads), u_(chunk_ * shape_.heads),
+        b_(shape_.heads * shape_.class_width), z_(chunk_ * shape_.class_width), h_(chunk_ * shape_.heads), u_(chunk_ * shape_.heads),
         real_(shape_.class_width), x_(chunk_ * shape_.width),
         dots_(single_ ? (job.samples + kRun - 1) / kRun * kPairs * job.taps : 0),
         grad_a_(job.batch_size > kChunk ? shape_.weights : 0),
@@ -158,9 +157,9 @@ class Trainer {
 
  private:
   bool start() {
-    const Memory *all[] = {&codes_, &frozen_, &a_,     &b_,      &z_,       &h_,       &u_,
-                           &real_,  &x_,      &dots_,  &grad_a_, &grad_b_,   &mean_a_,  &mean_b_,
-                           &square_a_, &square_b_};
+    const Memory *all[] = {&codes_, &frozen_, &a_,      &b_,      &z_,      &h_,        &u_, &real_,
+                           &x_,     &dots_,   &grad_a_, &grad_b_, &mean_a_, &mean_b_, &square_a_,
+                           &square_b_};
     for (const Memory *memory : all)
       if (!*memory || !measured_) return false;
     read_samples();
@@ -547,8 +546,7 @@ class Trainer {
   const bool measured_, single_;
   const int64_t chunk_;  // samples that pass A together
   int64_t steps_ = 0;
-  // one row a sample (codes, frozen logits, x), a head (b) or a class (b turned); z, h, u and x of
-  // one chunk
+  // one row a sample (codes, frozen logits, x) or a head (b); z, h, u and x of one chunk
   const Memory codes_, frozen_, a_, b_, z_, h_, u_, real_, x_, dots_, grad_a_, grad_b_,
       mean_a_, mean_b_, square_a_, square_b_;
 };

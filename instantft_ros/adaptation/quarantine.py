@@ -20,9 +20,9 @@ NEIGHBOURS, AGREEING = 5, 3
 #: The taps nearest to the logits tell classes apart best, and are short.
 TAPS = 2
 
-#: Changed samples that are looked at in one go, and how many at least, so that old ones get their
-#: turn: 1 ms with a cache of 1,024.
-AT_ONCE, AT_LEAST = 128, 32
+#: Changed samples that are looked at in one go at most, and how many samples at least, so that old
+#: ones get their turn; fewer in a cache that is larger than this, so that no image has to wait.
+AT_ONCE, AT_LEAST, CACHE = 128, 32, 1024
 
 
 class Suspects:
@@ -42,7 +42,9 @@ class Suspects:
         self._embed(cache, slots)
         fresh = cache.written_at(slots) > self._looked_at[slots]
         order = np.lexsort((self._looked_at[slots], ~fresh))
-        chosen = slots[order[:min(max(fresh.sum(), AT_LEAST), AT_ONCE)]]
+        share = min(CACHE / len(slots), 1.0)
+        most, least = max(AT_LEAST, int(share * AT_ONCE)), int(np.ceil(share * AT_LEAST))
+        chosen = slots[order[:min(max(fresh.sum(), least), most)]]
         self._suspect[chosen] = suspect(cache, chosen, slots, self._embeddings)
         self._looked_at[chosen] = cache.version
 
@@ -70,13 +72,18 @@ def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray,
 
     embeddings (capacity, E): of each slot a vector of length 1.
     """
-    labels = cache.labels(slots)
-    similarity = embeddings[slots] @ embeddings[voters].T
-    similarity[slots[:, None] == voters[None]] = -np.inf
-    nearest = np.argpartition(-similarity, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+    rows, labels = np.arange(len(slots)), cache.labels(slots)
+    width = int(voters.max()) + 1
+    similarity = embeddings[slots] @ embeddings[:width].T  # of all slots: a choice would be a copy
+    no_voter = np.ones(width, bool)
+    no_voter[voters] = False
+    similarity[:, no_voter] = similarity[rows, slots] = -np.inf
     votes = np.zeros((len(slots), cache.layout.classes), np.int64)
-    np.add.at(votes, (np.arange(len(slots))[:, None], cache.labels(voters)[nearest]), 1)
-    own = votes[np.arange(len(slots)), labels]
+    for _ in range(NEIGHBOURS):  # five times the maximum is faster than any sorting
+        nearest = similarity.argmax(axis=1)
+        votes[rows, cache.labels(nearest)] += 1
+        similarity[rows, nearest] = -np.inf
+    own = votes[rows, labels]
     disagrees: np.ndarray = ((own == 0) & (votes.max(axis=1) >= AGREEING)
                              & (cache.frozen_logits(slots).argmax(axis=1) != labels))
     return disagrees
