@@ -11,7 +11,7 @@ from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout
 from instantft_ros.core.forward_cache import CacheUpdate
-from instantft_ros.pipeline import RANK as SHIPPED
+from instantft_ros.pipeline import RANK as SHIPPED_RANK
 from instantft_ros.pipeline import TrainingPolicy
 
 SAMPLES, EPOCHS, RANK = 1024, 10, 4
@@ -40,6 +40,6 @@ def job_of(shape: Shape, shipped: bool = False) -> FineTuneJob:
                          rng.integers(0, shape.classes, shape.samples))
     schedule = (TrainingPolicy().schedule(shape.samples, float(layout.dim)) if shipped else
                 Schedule(shape.epochs, 1, 1e-3))
-    rank = SHIPPED if shipped else shape.rank
+    rank = SHIPPED_RANK if shipped else shape.rank
     return FineTuneJob(update, Adapter.initial(layout, '0' * 64, rank), np.arange(shape.samples),
                        schedule)

@@ -30,8 +30,11 @@ from instantft_ros.core.replay import ReplaySet
 WARM_LIMITS = (1.9, 3.9)
 
 
-#: Relative learning rates that suit each optimizer, and the rank that they were chosen with.
-RATES, RANK = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.5}, 8
+#: Rank of an adapter.
+RANK = 8
+
+#: Relative learning rates that suit each optimizer.
+RATES = {'sgd': 6.0, 'momentum': 0.6, 'adam': 0.5}
 
 #: Guard samples of each class: images from before the drift that nothing is trained on.
 GUARD_PER_CLASS = 8
@@ -82,12 +85,17 @@ class TrainingPolicy:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Softmax scores (C,) of one frame, from exactly this version; z0: the frozen logits (C,)."""
+    """
+    Softmax scores (C,) of one frame, from exactly this version; z0: the frozen logits (C,).
+
+    features: what the network computed, from which another version can predict too.
+    """
 
     frame: FrameId
     scores: np.ndarray
     version: AdapterVersion
     frozen_logits: np.ndarray
+    features: Features
 
 
 @dataclass
@@ -108,7 +116,6 @@ class Pipeline:
     guard: ReplaySet
     initial: Adapter = field(init=False)
     suspects: Suspects = field(init=False)
-    _newest: dict[str, tuple[FrameId, Features]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.cache.capacity)
@@ -128,18 +135,17 @@ class Pipeline:
         gone = self.ring.put(frame, FeatureRecord.of(features, self.backbone.layout, time_s))
         if gone is not None:
             self.cache.forget(gone)
-        self._newest[frame.view] = frame, features
         return self._predict(frame, features)
 
-    def renew(self, view: str) -> Prediction | None:
-        """Predict a view's newest frame by the adapter in use; None when there was no frame."""
-        newest = self._newest.get(view)
-        return None if newest is None else self._predict(*newest)
+    def renew(self, before: Prediction) -> Prediction:
+        """Predict the same frame by the adapter in use, without the network."""
+        return self._predict(before.frame, before.features)
 
     def _predict(self, frame: FrameId, features: Features) -> Prediction:
         version = self.versions.current
         logits = pad_logits(features.logits, version.adapter.layout.classes)
-        return Prediction(frame, softmax(version.adapter(features.x, logits)), version, logits)
+        scores = softmax(version.adapter(features.x, logits))
+        return Prediction(frame, scores, version, logits, features)
 
     def correct(self, correction: Correction) -> Answer:
         """Take an operator's correction; never raises for bad input."""

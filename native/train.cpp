@@ -390,7 +390,7 @@ class Trainer {
           learn_a<kOptimizer>(part, done == 0, done + part == count, step, thread, job_.threads);
       }
       for (int64_t i = 0; i < shape_.heads * shape_.class_width; i += kLanes)
-        descend<kOptimizer>(b_ + i, load(grad_b_ + i), mean_b_ + i, square_b_ + i, step);
+        descend<kOptimizer>(b_, mean_b_, square_b_, i, load(grad_b_ + i), step);
     }
     return loss.total();
   }
@@ -495,21 +495,17 @@ class Trainer {
         high[r] += x_high * u[r];
       }
     }
-    float *gradient = grad_a_ + at;
-    if (!first)
-      for (int r = 0; r < kGroup; ++r) {
-        low[r] += load(gradient + r * kBlock);
-        high[r] += load(gradient + r * kBlock + kLanes);
+    for (int r = 0; r < kGroup; ++r, at += kBlock) {
+      if (!first) {
+        low[r] += load(grad_a_ + at);
+        high[r] += load(grad_a_ + at + kLanes);
       }
-    float *a = a_ + at, *mean = mean_a_ + at, *square = square_a_ + at;
-    for (int r = 0; r < kGroup * kBlock; r += kBlock) {
       if (last) {
-        descend<kOptimizer>(a + r, low[r / kBlock], mean + r, square + r, step);
-        descend<kOptimizer>(a + r + kLanes, high[r / kBlock], mean + r + kLanes,
-                            square + r + kLanes, step);
+        descend<kOptimizer>(a_, mean_a_, square_a_, at, low[r], step);
+        descend<kOptimizer>(a_, mean_a_, square_a_, at + kLanes, high[r], step);
       } else {
-        store(gradient + r, low[r / kBlock]);
-        store(gradient + r + kLanes, high[r / kBlock]);
+        store(grad_a_ + at, low[r]);
+        store(grad_a_ + at + kLanes, high[r]);
       }
     }
   }
@@ -522,22 +518,23 @@ class Trainer {
             float(1 / (1 - pow(double(job_.beta2), double(steps_))))};
   }
 
-  // One step of kLanes weights.
+  // One step of kLanes weights, the first of them number i.
   template <int kOptimizer>
-  void descend(float *weights, Vec gradient, float *mean, float *square, const Step &by) const {
-    const Vec w = load(weights);
+  void descend(float *weights, float *mean, float *square, int64_t i, Vec gradient,
+               const Step &by) const {
+    const Vec w = load(weights + i);
     Vec step = gradient;
     if (kOptimizer == INSTANTFT_MOMENTUM) {
-      step = load(mean) * job_.beta1 + gradient;
-      store(mean, step);
+      step = load(mean + i) * job_.beta1 + gradient;
+      store(mean + i, step);
     } else if (kOptimizer == INSTANTFT_ADAM) {
-      const Vec m = load(mean) * job_.beta1 + gradient * (1 - job_.beta1);
-      const Vec v = load(square) * job_.beta2 + gradient * gradient * (1 - job_.beta2);
-      store(mean, m);
-      store(square, v);
+      const Vec m = load(mean + i) * job_.beta1 + gradient * (1 - job_.beta1);
+      const Vec v = load(square + i) * job_.beta2 + gradient * gradient * (1 - job_.beta2);
+      store(mean + i, m);
+      store(square + i, v);
       step = m * by.first / (root(v * by.second) + job_.epsilon) + w * job_.weight_decay;
     }
-    store(weights, w - step * by.rate);
+    store(weights + i, w - step * by.rate);
   }
 
   const instantft_job &job_;

@@ -78,16 +78,14 @@ def test_corrections_are_learned():
 def test_the_newest_image_is_predicted_again_by_a_new_adapter():
     belt = Belt(seed=3, drift=Drift(start_s=-1.0, end_s=-1.0), dwell=1)
     pipeline, accelerator = make_pipeline(holdout_share=0.0), CpuBackend()
-    assert pipeline.renew('camera') is None
-    accuracy(pipeline, belt, range(20))
-    before = pipeline.renew('camera')
+    accuracy(pipeline, belt, range(19))
+    before = pipeline.classify(FrameId('camera', 19), belt.frame(19), Region(*STATION))
     for index in range(20):
         pipeline.correct(Correction('camera', Selector.STAMP, belt.label(index), issued_ns=1,
                                     first_ns=index))
     train(pipeline, accelerator)
-    renewed = pipeline.renew('camera')
+    renewed = pipeline.renew(before)
     again = pipeline.classify(FrameId('camera', 19), belt.frame(19), Region(*STATION))
-    assert before is not None and renewed is not None
     assert before.version.number == 0 and renewed.version.number == 1
     assert renewed.frame == again.frame
     np.testing.assert_array_equal(renewed.scores, again.scores)

@@ -19,6 +19,7 @@ from instantft_ros.nodes.camera_input import CameraInput
 from instantft_ros.nodes.classifier_parameters import CameraParameters, RegionParameters
 from instantft_ros.nodes.frame_ages import FrameAges
 from instantft_ros.nodes.parameters import Parameters
+from instantft_ros.pipeline import Prediction
 
 _NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
 
@@ -32,9 +33,19 @@ class View:
     region: Region | None
 
 
+@dataclass(frozen=True)
+class Newest:
+    """The last image that was classified, when it came, and what was predicted, by view."""
+
+    message: Image | CompressedImage
+    image: np.ndarray
+    taken_s: float
+    predictions: tuple[Prediction, ...]
+
+
 @dataclass
 class Camera:
-    """One camera, its views, and what its images told so far; newest: image and when it came."""
+    """One camera, its views, and what its images told so far."""
 
     topic: str
     views: tuple[View, ...]
@@ -44,7 +55,7 @@ class Camera:
     last_annotated_s: float = float('-inf')
     ages: FrameAges = field(default_factory=FrameAges)
     rejection: str = ''
-    newest: tuple[Image | CompressedImage, np.ndarray, float] | None = None
+    newest: Newest | None = None
 
     def annotation_due(self, rate_hz: float, now_s: float) -> bool:
         """Tell whether somebody wants an annotated image now."""

@@ -9,7 +9,6 @@ import time
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from visualization_msgs.msg import Marker
 
@@ -33,7 +32,7 @@ from instantft_ros.governance.cache_records import CorrectionRecord
 from instantft_ros.governance.version_store import Restored
 from instantft_ros.msg import Correction, CorrectionAck, LabelRequest, Prediction, Status
 from instantft_ros.nodes import conversions, diagnostics, overlay, qos
-from instantft_ros.nodes.camera import Camera, declare_cameras, View
+from instantft_ros.nodes.camera import Camera, declare_cameras, Newest, View
 from instantft_ros.nodes.camera_input import CameraInput
 from instantft_ros.nodes.classifier_parameters import ClassifierParameters
 from instantft_ros.nodes.correction_queue import CorrectionQueue
@@ -204,14 +203,14 @@ class ClassifierNode(ManagedNode):
         if 0 < self._settings.value.max_age_ms < age_ms:
             self._status.images_stale += 1
             return
-        seen = []
+        predictions, seen = [], []
         try:
             image = self._reader.read(message)
             for view in camera.views:
                 prediction = self._pipeline.classify(FrameId(view.name, stamp_ns), image,
                                                      view.region, taken_s)
+                predictions.append(prediction)
                 seen.append(self._predicted(name, view, message, prediction, taken_s))
-            camera.newest = message, image, taken_s
         except (ImageError, FeatureError) as error:
             self._status.images_rejected += 1
             camera.rejection = str(error)
@@ -219,33 +218,30 @@ class ClassifierNode(ManagedNode):
                                       throttle_duration_sec=5.0)
             return
         camera.rejection = ''
-        self._annotate(camera, message, image, seen)
+        camera.newest = Newest(message, image, taken_s, tuple(predictions))
+        self._annotate(camera, seen)
         self._slack.image_done(name, taken_s)
 
-    def _annotate(self, camera: Camera, message: Image | CompressedImage, image: np.ndarray,
-                  seen: list[overlay.Seen]) -> None:
+    def _annotate(self, camera: Camera, seen: list[overlay.Seen]) -> None:
         now_s = time.monotonic()
         if camera.annotation_due(self._settings.value.annotated_rate_hz, now_s):
-            assert self._updates is not None
+            assert self._updates is not None and camera.newest is not None
             note = (f'adapter {self._pipeline.versions.current.number}'
                     + (', training' if self._updates.training else ''))
-            camera.annotate(message, image, seen, note, now_s)
+            camera.annotate(camera.newest.message, camera.newest.image, seen, note, now_s)
 
     def _renew(self) -> None:
         """Say what another adapter makes of each camera's newest image: its features are here."""
         for name, camera in self._cameras.items():
-            if camera.newest is None:
+            if (newest := camera.newest) is None:
                 continue
-            message, image, taken_s = camera.newest
             seen = []
-            for view in camera.views:
-                prediction = self._pipeline.renew(view.name)
-                assert prediction is not None
-                said = self._message(name, view, message, prediction, taken_s)
+            for view, before in zip(camera.views, newest.predictions):
+                said = self._message(name, view, newest.message, self._pipeline.renew(before),
+                                     newest.taken_s)
                 self._renewed.publish(said)
-                seen.append(overlay.Seen(view.region, view.region_name, said.class_name,
-                                         said.confidence))
-            self._annotate(camera, message, image, seen)
+                seen.append(_seen(view, said))
+            self._annotate(camera, seen)
 
     def _message(self, camera: str, view: View, image: Image | CompressedImage,
                  prediction: flow.Prediction, taken_s: float) -> Prediction:
@@ -280,7 +276,7 @@ class ClassifierNode(ManagedNode):
                     class_name=said.class_name, confidence=said.confidence,
                     runner_up_id=runner_up,
                     runner_up_name=self._pipeline.classes.names[runner_up])))
-        return overlay.Seen(view.region, view.region_name, said.class_name, said.confidence)
+        return _seen(view, said)
 
     def _label_request_policy(self) -> LabelRequestPolicy:
         p = self._settings.value
@@ -419,6 +415,10 @@ class ClassifierNode(ManagedNode):
         status.accelerator_ready = updates.accelerator_ready
         self._statuses.publish(status)
         self._markers.publish(overlay.status_marker(status))
+
+
+def _seen(view: View, said: Prediction) -> overlay.Seen:
+    return overlay.Seen(view.region, view.region_name, said.class_name, said.confidence)
 
 
 def _classes(backbone: Backbone, p: ClassifierParameters, earlier: Restored) -> ClassList:

@@ -61,6 +61,31 @@ def test_regions_are_classified_corrected_and_cached_on_their_own(robot):
     assert 'image' in seen
 
 
+def test_an_image_that_only_one_region_fits_into_does_not_take_the_newest_ones_place(robot):
+    size, got, renewed = STATION[2], {}, {}
+    robot.start_accelerator()
+    robot.start_classifier(**{
+        'camera.region': [0, 0, 0, 0], 'camera.regions': ['left', 'right'],
+        'camera.left.region': [0, 0, size, size], 'camera.right.region': [size, 0, size, size]})
+    for topic, into in (('predictions', got), ('renewed_predictions', renewed)):
+        robot.node.create_subscription(
+            Prediction, topic,
+            lambda p, into=into: into.__setitem__((p.header.stamp.sec, p.region), p),
+            qos.predictions())
+    robot.images.publish(image_of(two_bins(robot, 1), 1))
+    robot.wait(lambda: len(got) == 2)
+    robot.images.publish(image_of(two_bins(robot, 2)[:, :size], 2))
+    robot.wait(lambda: robot.status.images_rejected == 1)
+    assert robot.correct(1, region='left').accepted
+    robot.wait(lambda: len(renewed) == 2)
+    assert set(renewed) == {(1, 'left'), (1, 'right')}
+    got.clear()
+    robot.images.publish(image_of(two_bins(robot, 1), 1))
+    robot.wait(lambda: len(got) == 2)
+    for key, prediction in got.items():
+        np.testing.assert_array_equal(renewed[key].scores, prediction.scores)
+
+
 def test_nearest_frame_within_a_tolerance(robot):
     robot.start_classifier(min_corrections=1000, max_wait_s=1e6)
     robot.show(1)
