@@ -158,7 +158,9 @@ def test_only_operators_on_the_list_may_correct_import_and_go_back(robot):
 
 def test_a_shadow_is_tried_on_live_corrections_first(robot):
     robot.start_accelerator()
-    robot.start_classifier(shadow_corrections=6, shadow_s=1e6)
+    # all ten are learned before the shadow: none of them is a live one
+    robot.start_classifier(shadow_corrections=6, shadow_s=1e6, min_corrections=10, max_wait_s=1e6,
+                           drift_threshold=0.0)
     robot.accuracy(range(40))
     for index in range(10):
         robot.correct(index)
