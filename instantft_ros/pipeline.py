@@ -116,6 +116,7 @@ class Pipeline:
     guard: ReplaySet
     initial: Adapter = field(init=False)
     suspects: Suspects = field(init=False)
+    _guard: Guard = field(init=False)
 
     def __post_init__(self) -> None:
         self.suspects = Suspects(self.cache.capacity)
@@ -168,6 +169,7 @@ class Pipeline:
     def _fit_classes(self) -> None:
         self.replay = self.replay.with_classes(len(self.classes))
         self.guard = self.guard.with_classes(len(self.classes))
+        self._guard = Guard(self.guard, self.initial)
         if self.cache.layout.classes < len(self.classes):
             self.cache.grow(len(self.classes))
 
@@ -209,7 +211,7 @@ class Pipeline:
         held_out = self.cache.holdout_order()
         held_out = held_out[~self.suspects.among(self.cache, held_out)]
         return judge(adapter, self.versions.current.adapter, self.cache, trained, held_out, gate,
-                     Guard(self.guard, self.initial), samples_needed=not foreign)
+                     self._guard, samples_needed=not foreign)
 
     def trained_on(self, job: FineTuneJob) -> np.ndarray:
         """Give the slots (N,) of a job that still hold what it trained on."""

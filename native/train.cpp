@@ -223,33 +223,35 @@ class Trainer {
   }
 
   // A block holds the weights of kBlock features, as they are decoded, for each rank of a group.
-  float *weight(int64_t k, int64_t rank, int64_t d) const {
-    const int64_t at = d - d % Codebook::kFeatures + Codebook::position(d % Codebook::kFeatures);
-    return a_ + taps_[k].weight +
-           ((rank / kGroup * taps_[k].blocks + at / kBlock) * kGroup + rank % kGroup) * kBlock +
-           at % kBlock;
+  // Calls `visit` with each weight as it is laid out here and as the caller has it.
+  template <typename Visit>
+  void each_weight(Visit visit) const {
+    constexpr int64_t stride = kGroup * kBlock;
+    for (int64_t k = 0; k < shape_.taps; ++k) {
+      const Tap &tap = taps_[k];
+      for (int64_t r = 0; r < shape_.rank; ++r) {
+        float *outer = job_.a + r * shape_.features + tap.feature;
+        float *inner = a_ + tap.weight + r / kGroup * tap.blocks * stride + r % kGroup * kBlock;
+        for (int64_t d = 0; d < tap.size; d += Codebook::kFeatures) {
+          const int64_t left = tap.size - d;
+          for (int64_t i = 0; i < (left < Codebook::kFeatures ? left : Codebook::kFeatures); ++i) {
+            const uint64_t at = Codebook::position(i);
+            visit(inner[d / kBlock * stride + at / kBlock * stride + at % kBlock], outer[d + i]);
+          }
+        }
+        for (int64_t c = 0; c < shape_.classes; ++c)
+          visit(b_[(shape_.head(k, 0) + r) * shape_.class_width + c],
+                job_.b[(c * shape_.taps + k) * shape_.rank + r]);
+      }
+    }
   }
 
   void read_weights() {
-    for (int64_t k = 0; k < shape_.taps; ++k)
-      for (int64_t r = 0; r < shape_.rank; ++r) {
-        const float *row = job_.a + r * shape_.features + taps_[k].feature;
-        for (int64_t d = 0; d < taps_[k].size; ++d) *weight(k, r, d) = row[d];
-        for (int64_t c = 0; c < shape_.classes; ++c)
-          b_[(shape_.head(k, 0) + r) * shape_.class_width + c] =
-              job_.b[(c * shape_.taps + k) * shape_.rank + r];
-      }
+    each_weight([](float &inner, float &outer) { inner = outer; });
   }
 
   void write_weights() {
-    for (int64_t k = 0; k < shape_.taps; ++k)
-      for (int64_t r = 0; r < shape_.rank; ++r) {
-        float *row = job_.a + r * shape_.features + taps_[k].feature;
-        for (int64_t d = 0; d < taps_[k].size; ++d) row[d] = *weight(k, r, d);
-        for (int64_t c = 0; c < shape_.classes; ++c)
-          job_.b[(c * shape_.taps + k) * shape_.rank + r] =
-              b_[(shape_.head(k, 0) + r) * shape_.class_width + c];
-      }
+    each_weight([](float &inner, float &outer) { outer = inner; });
   }
 
   // One epoch; gives the sum of the losses.

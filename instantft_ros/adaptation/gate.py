@@ -16,6 +16,9 @@ from instantft_ros.core.replay import ReplaySet
 #: to do between two frames.
 SAMPLES = 256
 
+#: Adapters whose answers on the guard samples are remembered: of one judgement and the next.
+KNOWN = 4
+
 #: One class of many falls below by chance more often than all together: three deviations.
 CLASS_SIGMAS = 3.0
 
@@ -37,12 +40,26 @@ class GatePolicy:
     guard_tolerance: float = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Guard:
-    """Samples from before the drift, which nothing is trained on, and the first adapter."""
+    """
+    Samples from before the drift, which nothing is trained on, and the first adapter.
+
+    A judgement asks for the answers of three adapters, and the next one for two of them again: so
+    XX
+    """
 
     samples: ReplaySet
     first: Adapter
+    _known: list[tuple[Adapter, np.ndarray]] = field(default_factory=list, init=False, repr=False)
+
+    def right(self, adapter: Adapter) -> np.ndarray:
+        """Tell which samples (R,) an adapter has right."""
+        found = next((each for each in self._known if each[0] is adapter), None)
+        if found is None:
+            found = adapter, self.samples.right(adapter)
+        self._known[:] = [*(each for each in self._known if each is not found), found][-KNOWN:]
+        return found[1]
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np
     trained, held_out = trained[:SAMPLES], held_out[:SAMPLES]
     before, right_before = _score(current, cache, trained, held_out)
     loss, right = _score(candidate, cache, trained, held_out)
-    guard_after = guard.samples.right(candidate)
+    guard_after = guard.right(candidate)
     figures: dict[str, Any] = {'loss': loss, 'holdout_accuracy': _mean(right),
                'guard_accuracy': _mean(guard_after),
                'holdout_by_class': _by_class(right, cache.labels(held_out),
@@ -91,7 +108,7 @@ def judge(candidate: Adapter, current: Adapter, cache: ForwardCache, trained: np
         return Decision(False, _lost('held-out samples', held, policy.accuracy_tolerance),
                         **figures)
     for other in (current, guard.first):
-        guarded = Paired.of(guard.samples.right(other), guard_after)
+        guarded = Paired.of(guard.right(other), guard_after)
         if guarded.worse(policy.guard_tolerance):
             return Decision(False, _lost('guard samples from before the drift', guarded,
                                          policy.guard_tolerance), **figures)

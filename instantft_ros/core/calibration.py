@@ -26,13 +26,15 @@ def fit_logit_scale(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     stride = -(-len(labels) // _SAMPLES)
     logits, labels = logits[::stride], labels[::stride]
-    z = logits - logits[np.arange(len(labels)), labels][:, None]
+    z = np.ascontiguousarray((logits - logits[np.arange(len(labels)), labels][:, None]).T)
+    z_max = z.max(axis=0)  # of s z too, as s is not negative
     scale = 1.0
     for _ in range(_ITERATIONS):
-        p = np.exp(scale * z - (scale * z).max(axis=1, keepdims=True))
-        p /= p.sum(axis=1, keepdims=True)
-        mean = (p * z).sum(axis=1)
-        slope, curvature = mean.mean(), (p * z * z).sum(axis=1).mean() - np.square(mean).mean()
+        p = np.exp(scale * (z - z_max))
+        p /= p.sum(axis=0)
+        pz = p * z
+        mean = pz.sum(axis=0)
+        slope, curvature = mean.mean(), (pz * z).sum(axis=0).mean() - np.square(mean).mean()
         before = scale
         scale = min(max(scale - float(slope / max(curvature, 1e-9)), 0.0), MAX_LOGIT_SCALE)
         if abs(scale - before) < STEP / 16:

@@ -27,7 +27,7 @@ def adapted_logits(adapter: Adapter, codes: np.ndarray, scales: np.ndarray, logi
     sizes = np.array(layout.tap_sizes, np.int32)
     status = library.apply(native.job_of(adapter.a, adapter.b, sizes, codes, scales, logits,
                                          nf4.CODEBOOK, slots, logit_scale=adapter.logit_scale,
-                                         batch_size=32, threads=1),
+                                         batch_size=16, threads=1),
                            library.variants[0], z)
     if status != native.OK:
         raise MemoryError('there is not enough memory to score the cached samples')

@@ -129,6 +129,24 @@ def test_nor_in_a_chain_of_steps_that_are_each_tolerated():
     assert not judge_guarded(adapter(-1.0), adapter(-0.5), guard(80, adapter(1.0))).accepted
 
 
+def test_guard_answers_are_remembered_for_the_next_judgement(monkeypatch):
+    asked = []
+    right = ReplaySet.right
+    monkeypatch.setattr(ReplaySet, 'right',
+                        lambda self, adapter: asked.append(adapter) or right(self, adapter))
+    first, current = adapter(1.0), adapter(1.5)
+    guarding = guard(20, first)
+    for each in (2.0, 2.5, 3.0, 3.5):
+        candidate = adapter(each)
+        before = len(asked)
+        assert judge_guarded(candidate, current, guarding).accepted
+        assert [a is candidate for a in asked[before:]] == ([True, False, False] if each == 2.0
+                                                            else [True])
+        np.testing.assert_array_equal(guarding.right(candidate), right(guarding.samples,
+                                                                       candidate))
+        current = candidate
+
+
 def test_a_tiny_guard_set_alone_does_not_refuse():
     assert judge_guarded(adapter(-1.0), adapter(1.0), guard(4, adapter(1.0))).accepted
 
