@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
+from statistics import median
+import time
 
-#: Work is taken up at once when no image is expected within this time, seconds.
+#: Work is taken up at once when no image is expected within this time, seconds; within the time
+#: that such work took lately, when that is longer.
 QUIET_S = 0.003
+
+#: A longest time is forgotten by so much with each piece of work.
+FORGET = 0.05
+
+#: Images of each camera by which the next one is foretold.
+REMEMBERED = 6
 
 #: And it waits for an image no longer than this, seconds.
 PATIENCE_S = 0.04
@@ -17,12 +27,13 @@ class Slack:
     Puts work that takes milliseconds where no image has to wait for it.
 
     Cameras are regular: the next image of each is expected one interval after its last. Work that
-    would get in its way waits until that image is done. Times in seconds, monotonic.
+    would get in its way, going by how long work took lately, waits until that image is done. Times
+    in seconds, monotonic.
     """
 
-    def __init__(self) -> None:
-        self._last_s: dict[str, float] = {}
-        self._interval_s: dict[str, float] = {}
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s, self._takes_s = clock_s, QUIET_S
+        self._arrived_s: dict[str, deque[float]] = {}
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
 
     @property
@@ -44,24 +55,34 @@ class Slack:
         """Do what waits when it is quiet or has waited too long; call this regularly."""
         while self._waiting and (self.quiet(now_s)
                                  or now_s - self._waiting[0][0] >= PATIENCE_S):
-            self._waiting.popleft()[1]()
+            self._do_next()
 
     def image_done(self, camera: str, arrived_s: float) -> None:
         """Note an image that has just been classified, and do one piece of work after it."""
-        last_s = self._last_s.get(camera)
-        if last_s is not None:
-            self._interval_s[camera] = arrived_s - last_s
-        self._last_s[camera] = arrived_s
+        self._arrived_s.setdefault(camera, deque(maxlen=REMEMBERED)).append(arrived_s)
         if self._waiting:
-            self._waiting.popleft()[1]()
+            self._do_next()
 
     def quiet(self, now_s: float) -> bool:
-        """Tell whether no image is expected within `QUIET_S`; late ones are not waited for."""
-        return not any(-QUIET_S < last_s + self._interval_s[camera] - now_s < QUIET_S
-                       for camera, last_s in self._last_s.items() if camera in self._interval_s)
+        """Tell whether no image is expected before work is done; late ones are not waited for."""
+        return not any(-QUIET_S < _next(arrived_s) - now_s < self._takes_s
+                       for arrived_s in self._arrived_s.values())
+
+    def _do_next(self) -> None:
+        began_s = self._clock_s()
+        self._waiting.popleft()[1]()
+        self._takes_s = max(self._clock_s() - began_s, (1.0 - FORGET) * self._takes_s, QUIET_S)
 
     def clear(self) -> None:
         """Forget the cameras and what waits."""
-        self._last_s.clear()
-        self._interval_s.clear()
+        self._arrived_s.clear()
         self._waiting.clear()
+
+
+def _next(arrived_s: deque[float]) -> float:
+    """Foretell the next image, by medians, so that one that was late misleads nobody."""
+    if len(arrived_s) < 2:
+        return float('-inf')
+    interval_s = median(after - before for before, after in pairwise(arrived_s))
+    return median(each + ago * interval_s
+                  for ago, each in enumerate(reversed(arrived_s), start=1))
