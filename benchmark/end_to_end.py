@@ -1,5 +1,5 @@
 """
-The nodes as processes on real DDS, with a camera of 640 x 480 at 30 Hz and an operator.
+The classifier as a process on real DDS, training by itself: a camera of 640 x 480, an operator.
 
 Correction -> first prediction by an adapter that knows it, of the newest image (renewed) or of the
 next one, and of the next one alone; prediction latency (image published -> prediction sent) idle
@@ -65,7 +65,6 @@ class Bench:
         robot.node.create_subscription(Prediction, 'predictions', received, qos.predictions())
         robot.node.create_subscription(Prediction, 'renewed_predictions', self._keep_renewed,
                                        qos.predictions())
-        robot.start_accelerator()
         self.classifier = robot.start_classifier(
             cache_capacity=samples + 2000, ring_frames=samples + 1000, holdout_share=0.1,
             min_corrections=1_000_000, max_wait_s=1e6)
@@ -215,8 +214,7 @@ def cpu_shares(robot: Robot, cameras: int, seconds: float) -> float:
 
 
 def memory(robot: Robot, retrainings: int) -> dict[str, Any]:
-    """Give the resident memory of both nodes, MB, after 1 and after many retrainings."""
-    accelerator = robot.start_accelerator()
+    """Give the resident memory of the node, MB, after 1 and after many retrainings."""
     classifier = robot.start_classifier()
     for index in range(50):
         robot.show(index)
@@ -228,8 +226,7 @@ def memory(robot: Robot, retrainings: int) -> dict[str, Any]:
         robot.wait(lambda: robot.call(Trigger, 'classifier/retrain').success)
         robot.wait(lambda number=number: robot.status.trainings >= done + number)
         if number in (1, retrainings):
-            for name, process in (('classifier', classifier), ('accelerator', accelerator)):
-                result[f'{name}_mb_after_{number}'] = resident_mb(process.pid)
+            result[f'classifier_mb_after_{number}'] = resident_mb(classifier.pid)
         if number % 250 == 0:
             print(f'  {number} of {retrainings} retrainings', flush=True)
     return result

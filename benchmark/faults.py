@@ -79,11 +79,9 @@ def fault(name: str, must_hold: str) -> Callable[[Callable[[Path], None]], Calla
 
 
 @contextmanager
-def predicting(folder: Path, accelerator: bool = True, **parameters: Any) -> Iterator[Robot]:
+def predicting(folder: Path, **parameters: Any) -> Iterator[Robot]:
     """Give a robot that predicts, and check at the end that it still does."""
     with make_robot(folder) as robot:
-        if accelerator:
-            robot.start_accelerator()
         robot.start_classifier(**parameters)
         robot.show(1)
         yield robot
@@ -145,7 +143,7 @@ COMPRESSED: dict[str, bytes] = {
 def _add_images() -> None:
     for name, image in IMAGES.items():
         def raw(folder: Path, image: Image = image) -> None:
-            with predicting(folder, accelerator=False) as robot:
+            with predicting(folder) as robot:
                 robot.images.publish(image)
                 robot.wait(lambda: robot.status.images_rejected == 1)
         fault(f'image: {name}', 'it is rejected and counted, the next one is predicted')(raw)
@@ -180,7 +178,7 @@ def _show(robot: Robot, stamp: Time) -> None:
 
 @fault('stamps that repeat', 'a correction names the newest image with that stamp')
 def _repeating(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         for _ in range(3):
             _show(robot, Time(sec=5))
         assert robot.correct(5).frames == 1
@@ -188,7 +186,7 @@ def _repeating(folder: Path) -> None:
 
 @fault('a clock that jumps back by a year', 'no frame is lost, corrections of both times count')
 def _backwards(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         for second in (40_000_000, 40_000_001, 100, 101):
             _show(robot, Time(sec=second))
         assert robot.correct(40_000_000).accepted and robot.correct(101).accepted
@@ -196,7 +194,7 @@ def _backwards(folder: Path) -> None:
 
 @fault('a clock that jumps forward by a year', 'corrections of both times count')
 def _forwards(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         for second in (100, 40_000_000):
             _show(robot, Time(sec=second))
         assert robot.correct(100).accepted and robot.correct(40_000_000).accepted
@@ -204,7 +202,7 @@ def _forwards(folder: Path) -> None:
 
 @fault('stamps of zero and before 1970', 'they are names like others')
 def _before_time(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         for second in (0, -5):
             _show(robot, Time(sec=second))
             assert robot.correct(second, class_id=3).accepted
@@ -235,7 +233,7 @@ CORRECTIONS: dict[str, tuple[dict[str, Any], int]] = {
 def _add_corrections() -> None:
     for name, (fields, verdict) in CORRECTIONS.items():
         def wrong(folder: Path, fields: dict[str, Any] = fields, verdict: int = verdict) -> None:
-            with predicting(folder, accelerator=False) as robot:
+            with predicting(folder) as robot:
                 ack = robot.correct(1, **fields)
                 assert ack.verdict == verdict and ack.reason and not ack.accepted, ack
                 assert robot.correct(1).accepted
@@ -247,14 +245,14 @@ _add_corrections()
 
 @fault('a correction that comes twice', 'the second one changes nothing')
 def _twice(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         robot.correct(1)
         assert robot.correct(1).verdict == CorrectionAck.DUPLICATE
 
 
 @fault('contradicting corrections in the wrong order', 'the one that was issued last stands')
 def _contradiction(folder: Path) -> None:
-    with predicting(folder, accelerator=False) as robot:
+    with predicting(folder) as robot:
         early = Correction().header
         early.stamp.sec = 5
         assert robot.correct(1, class_id=2).accepted
@@ -331,7 +329,7 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
 def _add_accelerators() -> None:
     for name, answer in ANSWERS.items():
         def bad(folder: Path, answer: Callable[[Any], Any] = answer) -> None:
-            with predicting(folder, accelerator=False, retry_s=0.05) as robot, \
+            with predicting(folder, trainer='accelerator', retry_s=0.05) as robot, \
                     _fake(robot, answer):
                 robot.wait(lambda: robot.status.accelerator_ready)
                 assert robot.correct(1).accepted
@@ -353,7 +351,7 @@ _add_accelerators()
 
 @fault('no accelerator, then one', 'it says so, and the corrections are trained when it comes')
 def _absent(folder: Path) -> None:
-    with predicting(folder, accelerator=False, retry_s=0.1) as robot:
+    with predicting(folder, trainer='accelerator', retry_s=0.1) as robot:
         assert robot.correct(1).accepted
         robot.wait(lambda: 'no accelerator node' in robot.status.last_event)
         robot.start_accelerator()
@@ -362,7 +360,7 @@ def _absent(folder: Path) -> None:
 
 @fault('an accelerator that hangs', 'it is given up at its deadline, predictions go on')
 def _hanging(folder: Path) -> None:
-    with predicting(folder, accelerator=False, deadline_s=0.5, retry_s=100.0) as robot, \
+    with predicting(folder, trainer='accelerator', deadline_s=0.5, retry_s=100.0) as robot, \
             _fake(robot, lambda goal: None):
         robot.wait(lambda: robot.status.accelerator_ready)
         robot.correct(1)
@@ -379,7 +377,7 @@ def _late(folder: Path) -> None:
         release.wait(20.0)
         return good(goal)
 
-    with predicting(folder, accelerator=False, deadline_s=0.3, retry_s=100.0) as robot, \
+    with predicting(folder, trainer='accelerator', deadline_s=0.3, retry_s=100.0) as robot, \
             _fake(robot, answer):
         robot.wait(lambda: robot.status.accelerator_ready)
         robot.correct(1)
@@ -391,7 +389,7 @@ def _late(folder: Path) -> None:
 
 @fault('an accelerator that is killed again and again', 'corrections are trained in the end')
 def _killed_accelerator(folder: Path) -> None:
-    with predicting(folder, accelerator=False, retry_s=0.1, deadline_s=1.0) as robot:
+    with predicting(folder, trainer='accelerator', retry_s=0.1, deadline_s=1.0) as robot:
         for index in range(2, 6):
             accelerator = robot.start_accelerator()
             robot.show(index)
@@ -409,7 +407,6 @@ def _killed_accelerator(folder: Path) -> None:
 def _learned(folder: Path, state: Path, frames: int = 8, **parameters: Any) -> int:
     """Let a node learn something and end; gives the version in use."""
     with make_robot(folder) as robot:
-        robot.start_accelerator()
         process = robot.start_classifier(state_directory=str(state), **parameters)
         for index in range(1, frames):
             robot.show(index)
@@ -486,7 +483,6 @@ _add_damage()
 @fault('a full disk from the start', 'it predicts and learns, and says what is not kept')
 def _full(folder: Path) -> None:
     with make_robot(folder) as robot:
-        robot.start_accelerator()
         process = robot.start_classifier(state_directory=str(folder / 'state'))
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         robot.show(1)
@@ -502,7 +498,6 @@ def _full(folder: Path) -> None:
 def _full_for_a_while(folder: Path) -> None:
     state = folder / 'state'
     with make_robot(folder) as robot:
-        robot.start_accelerator()
         process = robot.start_classifier(state_directory=str(state))
         for index in range(1, 5):
             robot.show(index)
@@ -559,7 +554,6 @@ def _kills(folder: Path) -> None:
     accepted: set[int] = set()
     for round_ in range(KILLS):
         with make_robot(folder) as robot:  # in a domain without the ghosts of those killed before
-            robot.start_accelerator()
             process = robot.start_classifier(state_directory=str(state), cache_capacity=2000)
             first = 1 + 20 * round_
             for index in range(first, first + 10):
@@ -650,7 +644,7 @@ def _dropped(folder: Path) -> None:
         release.wait(10.0)
         return good(goal)
 
-    with predicting(folder, accelerator=False) as robot, _fake(robot, answer):
+    with predicting(folder, trainer='accelerator') as robot, _fake(robot, answer):
         robot.wait(lambda: robot.status.accelerator_ready)
         robot.correct(1)
         robot.wait(lambda: robot.status.state == robot.status.TRAINING)

@@ -1,7 +1,7 @@
 """
 Four compressed cameras of 640 x 480 at 30 Hz, and corrections at 10,000 a second, for a minute.
 
-Each party is a process of its own on real DDS, on the loopback: classifier, accelerator, cameras,
+Each party is a process of its own on real DDS, on the loopback: classifier, cameras,
 operator, and this one, which listens. Prints, and writes to out/bench/flood.json, what a robot's
 owner asks: how late predictions are, whether a queue grows, and whether every correction was
 acknowledged or counted.
@@ -107,8 +107,7 @@ def _listen(seconds: float, rate: float) -> dict[str, Any]:
     settings: dict[str, Any] = {'cameras': f'[{", ".join(names)}]'} | {
         f'{name}.topic': f'{name}/compressed' for name in names}
     me = [sys.executable, '-m', 'benchmark.flood', '--seconds', str(seconds), '--rate', str(rate)]
-    lines = {'accelerator': command('accelerator', {}),
-             'classifier': command('classifier', settings),
+    lines = {'classifier': command('classifier', settings),
              'cameras': [*me, '--party', 'cameras'], 'operator': [*me, '--party', 'operator']}
     processes = {}
     rclpy.init(domain_id=int(environment['ROS_DOMAIN_ID']))

@@ -30,7 +30,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         DeclareLaunchArgument('namespace', default_value='', description='of all nodes'),
         DeclareLaunchArgument('backend', default_value='cpu',
-                              description='what trains the adapters'),
+                              description='what trains the adapters: cpu, in the classifier; any '
+                                          'other starts an accelerator node with it'),
         DeclareLaunchArgument('camera_topic', default_value='image_raw',
                               description="topic that carries the demo camera's images"),
         DeclareLaunchArgument('duration_s', default_value='65.0',
@@ -54,7 +55,8 @@ def _nodes(context: LaunchContext) -> list[Node | RegisterEventHandler]:
     out = Path(given('out')).resolve()
     topic = given('camera_topic')
 
-    core = [str(SHARE / 'config/kv260.yaml')] if given('backend') in ('kv260', 'sim') else []
+    backend = given('backend')
+    core = [str(SHARE / 'config/kv260.yaml')] if backend in ('kv260', 'sim') else []
 
     def node(name: str, **parameters: object) -> Node:
         return Node(package='instantft_ros', executable=name, name=name,
@@ -70,8 +72,9 @@ def _nodes(context: LaunchContext) -> list[Node | RegisterEventHandler]:
              arguments=['-d', str(SHARE / 'rviz/instantft.rviz')],
              remappings=[('image_raw', topic)],
              condition=IfCondition(LaunchConfiguration('rviz'))),
-        node('accelerator', backend=given('backend')),
-        node('classifier', state_directory=str(out / 'adapters')),
+        *([] if backend == 'cpu' else [node('accelerator', backend=backend)]),
+        node('classifier', state_directory=str(out / 'adapters'),
+             trainer='own' if backend == 'cpu' else 'accelerator'),
         node('demo_operator'),
         node('demo_camera'),
         monitor,

@@ -1,5 +1,5 @@
 """
-The classifier and its accelerator on a robot.
+The classifier on a robot, and its accelerator where it has one.
 
 ros2 launch instantft_ros instantft.launch.py camera_topic:=/camera/image_raw
 """
@@ -20,8 +20,9 @@ def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
     return LaunchDescription([
         DeclareLaunchArgument('namespace', default_value='', description='of all nodes'),
-        DeclareLaunchArgument('backend', default_value='',
-                              description='what trains the adapters; empty: as in params_file'),
+        DeclareLaunchArgument('backend', default_value='cpu',
+                              description='what trains the adapters: cpu, in the classifier; any '
+                                          'other starts an accelerator node with it'),
         DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config/instantft.yaml'),
                               description='parameters of both nodes'),
         DeclareLaunchArgument('camera_topic', default_value='',
@@ -51,16 +52,21 @@ def _nodes(context: LaunchContext) -> list[Node]:
               (('camera.topic', 'camera_topic'), ('manifest', 'manifest')) if given(argument)}
     if not Path(given('params_file')).is_file():
         raise FileNotFoundError(f"there is no params_file '{given('params_file')}'")
-    backend = {'backend': given('backend')} if given('backend') else {}
-    core = [str(SHARE / 'config/kv260.yaml')] if given('backend') in ('kv260', 'sim') else []
+    backend = given('backend')
+    core: list[str | dict[str, str]] = []
+    if backend != 'cpu':
+        core = [{'trainer': 'accelerator'}]
+    if backend in ('kv260', 'sim'):
+        core.append(str(SHARE / 'config/kv260.yaml'))
     common = {'package': 'instantft_ros', 'namespace': given('namespace'), 'output': 'screen'}
     return [
         # first: without rviz2 the launch ends here, before it has started anything
         Node(package='rviz2', executable='rviz2', name='rviz', namespace=given('namespace'),
              arguments=['-d', str(SHARE / 'rviz/instantft.rviz')],
              condition=IfCondition(LaunchConfiguration('rviz'))),
-        Node(executable='accelerator', name='accelerator', **common,
-             parameters=[given('params_file'), backend]),
+        *([] if backend == 'cpu' else [
+            Node(executable='accelerator', name='accelerator', **common,
+                 parameters=[given('params_file'), {'backend': backend}])]),
         Node(executable='classifier', name='classifier', **common,
              parameters=[given('params_file'), *core, chosen]),
     ]

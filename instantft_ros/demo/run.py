@@ -23,7 +23,7 @@ from instantft_ros.demo.world_parameters import WorldParameters
 #: The demo takes so much longer than the belt runs at most, seconds; then it has failed.
 MARGIN_S = 85.0
 
-NODES = ('accelerator', 'classifier', 'demo_operator', 'demo_camera')
+NODES = ('classifier', 'demo_operator', 'demo_camera')
 
 
 def main() -> int:
@@ -32,7 +32,9 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, default=Path('out/demo'),
                         help='folder for the results (default: %(default)s)')
-    parser.add_argument('--backend', default='cpu', help='accelerator (default: %(default)s)')
+    parser.add_argument('--backend', default='cpu',
+                        help='what trains the adapters: cpu, in the classifier; any other in an '
+                             'accelerator node (default: %(default)s)')
     parser.add_argument('--duration', type=float, metavar='S',
                         help='seconds that the belt runs (default: as in config/demo.yaml)')
     args = parser.parse_args()
@@ -42,14 +44,16 @@ def main() -> int:
     environment = loopback_environment(os.environ)
     print(f"nodes in ROS_DOMAIN_ID {environment['ROS_DOMAIN_ID']}, logs in {out}/logs",
           flush=True)
+    elsewhere = args.backend != 'cpu'
     settings = {'accelerator': {'backend': args.backend},
-                'classifier': {'state_directory': out / 'adapters'},
+                'classifier': {'state_directory': out / 'adapters',
+                               'trainer': 'accelerator' if elsewhere else 'own'},
                 'demo_monitor': {'out': out, 'adapters': out / 'adapters'}}
     configs = [*(['kv260.yaml'] if args.backend in ('kv260', 'sim') else []), 'demo.yaml']
     common = {} if args.duration is None else {'world.duration_s': args.duration}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for name in NODES:
+        for name in ('accelerator', *NODES) if elsewhere else NODES:
             with (out / 'logs' / f'{name}.log').open('wb') as log:
                 processes[name] = subprocess.Popen(
                     command(name, settings.get(name, {}) | common, *configs), stdout=log,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 import gc
 from pathlib import Path
+import sys
 import time
 
 import cv2
@@ -51,6 +52,9 @@ MOST_LOGGED = 20
 
 #: After a drift so many times as many labels are asked for.
 MORE_LABELS = 5.0
+
+#: The thread that trains lets go of Python within this time when an image comes, seconds.
+SWITCH_S = 0.0005
 
 #: Corrections that wait at the end are handled for so long, seconds.
 LAST_CORRECTIONS_S = 1.0
@@ -372,7 +376,7 @@ class ClassifierNode(ManagedNode):
         else:
             self.get_logger().info(text)
         self._status.last_event = text
-        self._publish_status()
+        self._slack.do(self._publish_status, time.monotonic())
 
     def _report(self) -> None:
         if not self.active:
@@ -434,4 +438,5 @@ def _classes(backbone: Backbone, p: ClassifierParameters, earlier: Restored) -> 
 def main() -> int:
     """Run the node."""
     cv2.setNumThreads(1)  # the network is small: threads would cost more than they save
+    sys.setswitchinterval(SWITCH_S)
     return run(ClassifierNode)

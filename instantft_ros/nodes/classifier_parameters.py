@@ -47,6 +47,8 @@ class ClassifierParameters:
                                       'trained on with the corrections; 0: none, and no guard '
                                       'set', low=0, high=1000)
 
+    trainer: str = parameter('own', 'who trains the adapters: this process on its own processor, '
+                             'or the accelerator node', choices=('own', 'accelerator'))
     rank: int = parameter(RANK, 'rank r of the adapter', low=1, high=64)
     seed: int = parameter(0, 'seed of the start weights', low=0, high=2**31 - 1)
     initial_adapter: str = parameter('', 'adapter file to start from; empty: a fresh one, with '
@@ -73,7 +75,7 @@ class ClassifierParameters:
                                   high=1e6, live=True)
     min_interval_s: float = parameter(0.0, 'time between two starts, at least, seconds', low=0.0,
                                       high=1e6, live=True)
-    deadline_s: float = parameter(5.0, 'time for the accelerator to answer, seconds', low=0.01,
+    deadline_s: float = parameter(5.0, 'time for the trainer to answer, seconds', low=0.01,
                                   high=3600.0, live=True)
     retry_s: float = parameter(2.0, 'pause after a fine-tuning that failed, seconds; doubled with '
                                'each further failure, up to 60 s', low=0.0, high=3600.0, live=True)
@@ -106,8 +108,8 @@ class ClassifierParameters:
                                            "and roll back; ['']: everybody")
     trainings_per_hour: int = parameter(0, 'fine-tunings in any hour, at most; 0: any number',
                                         low=0, high=1_000_000, live=True)
-    train_seconds_per_hour: float = parameter(0.0, "the accelerator's time for them in any hour, "
-                                              'seconds; 0: any', low=0.0, high=3600.0, live=True)
+    train_seconds_per_hour: float = parameter(0.0, 'time of training in any hour, seconds; '
+                                              '0: any', low=0.0, high=3600.0, live=True)
     joules_per_hour: float = parameter(0.0, 'their energy in any hour, where it is measured, '
                                        'joules; 0: any', low=0.0, high=1e9, live=True)
     drift_threshold: float = parameter(8.0, 'sum of deviations, in standard deviations, that is '

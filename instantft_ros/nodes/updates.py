@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
 
 from instantft_ros.accelerator.base import Limits
+from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.adaptation.budget import Budget, BudgetPolicy
 from instantft_ros.adaptation.drift import DriftMonitor, DriftPolicy
 from instantft_ros.adaptation.gate import Decision, GatePolicy
@@ -27,10 +29,12 @@ from instantft_ros.governance.version_manifest import Figures, VersionManifest
 from instantft_ros.msg import AcceleratorInfo, Status
 from instantft_ros.nodes import conversions, qos
 from instantft_ros.nodes.classifier_parameters import ClassifierParameters
-from instantft_ros.nodes.fine_tune_client import Done, FineTuneClient
+from instantft_ros.nodes.fine_tune_client import FineTuneClient
+from instantft_ros.nodes.own_trainer import OwnTrainer
 from instantft_ros.nodes.parameters import Parameters
 from instantft_ros.nodes.slack import Slack
 from instantft_ros.nodes.state_keeper import StateKeeper
+from instantft_ros.nodes.trainer import Done, Trainer
 from instantft_ros.pipeline import Pipeline, Prediction, TrainingPolicy
 
 #: Corrected frames of one turn that the watchdog and the shadow look at, at most.
@@ -86,20 +90,29 @@ class Updates:
         self._unfit = self._unwritten = ''
         self.shadow: Candidate | None = None
         self.pending_approval: Candidate | None = None
-        self._client = FineTuneClient(node, 'fine_tune', self._on_trained,
-                                      lambda work: slack.do(work, time.monotonic()))
-        self._info = node.create_subscription(AcceleratorInfo, 'accelerator_info', self._on_info,
-                                              qos.status())
+        self._info: Subscription | None = None
+        self._trainer = self._make_trainer(lambda work: slack.do(work, time.monotonic()))
+
+    def _make_trainer(self, defer: Callable[[Callable[[], None]], None]) -> Trainer:
+        if self._settings.value.trainer == 'accelerator':
+            self._info = self._node.create_subscription(AcceleratorInfo, 'accelerator_info',
+                                                        self._on_info, qos.status())
+            return FineTuneClient(self._node, 'fine_tune', self._on_trained, defer)
+        backend = CpuBackend()
+        if backend.notice:
+            self._node.get_logger().warning(backend.notice)
+        self._look_at_limits(backend.name, backend.limits)
+        return OwnTrainer(self._node, backend, self._on_trained, defer)
 
     @property
     def training(self) -> bool:
         """Whether a fine-tuning is under way."""
-        return self._client.busy
+        return self._trainer.busy
 
     @property
     def accelerator_ready(self) -> bool:
         """Whether an accelerator node offers the action."""
-        return self._client.ready
+        return self._trainer.ready
 
     @property
     def pending(self) -> int:
@@ -200,8 +213,8 @@ class Updates:
 
     def tick(self) -> None:
         """Look at deadlines and triggers; call this regularly while the node is active."""
-        self._client.check_deadline()
-        ready, was_ready = self._client.ready, self._was_ready
+        self._trainer.check_deadline()
+        ready, was_ready = self._trainer.ready, self._was_ready
         self._was_ready = ready
         if ready and not was_ready:
             self._retries.succeeded()
@@ -216,7 +229,7 @@ class Updates:
         """Start a fine-tuning when the trigger policy says so and nothing speaks against it."""
         p, now_s = self._settings.value, time.monotonic()
         fewest = 1 if self.drifted else p.min_corrections
-        if self.frozen or self._client.busy or self.shadow is not None \
+        if self.frozen or self._trainer.busy or self.shadow is not None \
                 or not self._trigger.due(TriggerPolicy(fewest, p.max_wait_s, p.min_interval_s),
                                          now_s) \
                 or not self._retries.allowed(self._retry_policy(), now_s) \
@@ -231,13 +244,13 @@ class Updates:
         job = self._pipeline.job(
             TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start,
                            p.quarantine_share, p.weight_decay, p.fit_logits),
-            self._client.held_version(self._pipeline.cache.session))
+            self._trainer.held_version(self._pipeline.cache.session))
         self._note_suspects()
         self._taken = self._trigger.started(time.monotonic())
         if job is None:
             return False
         self._parent = self._pipeline.versions.current.number
-        self._client.start(job, p.deadline_s)
+        self._trainer.start(job, p.deadline_s)
         return True
 
     def _note_suspects(self) -> None:
@@ -263,8 +276,8 @@ class Updates:
     def drop_training(self) -> None:
         """Give up the fine-tuning under way, or its result; its corrections stay due."""
         now_s = time.monotonic()
-        if self._client.busy:
-            self._client.drop()
+        if self._trainer.busy:
+            self._trainer.drop()
             self._trigger.failed(self._taken, now_s)
         if self.shadow is not None:
             candidate, self.shadow = self.shadow, None
@@ -494,8 +507,9 @@ class Updates:
 
     def close(self) -> None:
         """Destroy what was made."""
-        self._client.close()
-        self._node.destroy_subscription(self._info)
+        self._trainer.close()
+        if self._info is not None:
+            self._node.destroy_subscription(self._info)
 
     # parameters
 
@@ -524,10 +538,12 @@ class Updates:
 
     def _on_info(self, message: AcceleratorInfo) -> None:
         """Learn what the accelerator can do, and say at once what is beyond it."""
-        limits = conversions.limits(message)
+        self._look_at_limits(message.backend, conversions.limits(message))
+
+    def _look_at_limits(self, backend: str, limits: Limits) -> None:
         self._pipeline.classes.accelerator_limit = limits.classes
         reason = _beyond(limits, self._pipeline, self._settings.value)
-        self._unfit = (f"the accelerator's backend '{message.backend}' can do {reason}"
+        self._unfit = (f"the accelerator's backend '{backend}' can do {reason}"
                        if reason else '')
         if reason:
             self._node.get_logger().error(self._unfit)

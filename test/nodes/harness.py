@@ -103,6 +103,7 @@ class Robot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.trainer = 'own'  # of the next classifier; an accelerator node changes it
         self.env = environment()
         self.processes: list[Process] = []
         os.environ |= {name: self.env[name] for name in (
@@ -143,7 +144,8 @@ class Robot:
         images = images or self.images
         process = self.start('classifier', **{
             'camera.region': list(STATION), 'holdout_share': 0.0, 'image_depth': 50,
-            'image_reliability': 'reliable', 'retry_s': 0.2, **parameters})
+            'image_reliability': 'reliable', 'retry_s': 0.2, 'trainer': self.trainer,
+            **parameters})
         self.wait(lambda: self.statuses or not process.alive)
         self.wait(lambda: images.get_subscription_count() == 1 or not process.alive)
         if self.fine_tune.server_is_ready():
@@ -151,6 +153,7 @@ class Robot:
         return process
 
     def start_accelerator(self, **parameters: Any) -> Process:
+        self.trainer = 'accelerator'
         process = self.start('accelerator', **parameters)
         self.wait(lambda: self.fine_tune.server_is_ready() or not process.alive)
         return process

@@ -23,8 +23,10 @@ from instantft_ros.pipeline import softmax
 from instantft_ros.srv import Rollback
 
 
-def test_corrections_make_predictions_better(robot):
-    robot.start_accelerator()
+@pytest.mark.parametrize('trainer', ['own', 'accelerator'])
+def test_corrections_make_predictions_better(robot, trainer):
+    if trainer == 'accelerator':
+        robot.start_accelerator()
     robot.start_classifier()
     test = range(300, 360)
     before = robot.accuracy(test)
@@ -170,7 +172,6 @@ def test_the_newest_image_is_predicted_again_after_a_swap(robot):
                                    qos.predictions())
     robot.node.create_subscription(Image, 'annotated/camera', drawn.append,
                                    qos.images('reliable', 5))
-    robot.start_accelerator()
     robot.start_classifier(annotated_rate_hz=1000.0)
     robot.wait(lambda: robot.show(1) and drawn)
     assert not renewed
@@ -199,7 +200,6 @@ def softmax_of_the_frozen(robot) -> np.ndarray:
 
 
 def test_services(robot, tmp_path):
-    robot.start_accelerator()
     # warm: a second training on the same samples gives another adapter
     robot.start_classifier(state_directory=str(tmp_path / 'state'), warm_start=True)
 
@@ -252,7 +252,6 @@ def test_save_without_a_folder_says_so(robot):
 
 
 def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
-    robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(tmp_path))
     robot.accuracy(range(20))
     robot.learn(range(20))
@@ -273,7 +272,6 @@ def test_starts_from_a_saved_adapter_and_refuses_a_foreign_one(robot, tmp_path):
 
 
 def test_lifecycle(robot):
-    robot.start_accelerator()
     robot.start_classifier()
     robot.show(1)
     assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
@@ -347,7 +345,6 @@ def set_parameters(robot, **changes: float | str | int):
 
 
 def test_live_parameters(robot):
-    robot.start_accelerator()
     robot.start_classifier()
     assert set_parameters(robot, epochs=3, min_corrections=4, max_wait_s=1e6).successful
     for changes, words in (({'epochs': 1001}, 'epochs'), ({'epochs': 'many'}, 'type'),

@@ -19,6 +19,7 @@ class FakeAccelerator:
     """An accelerator node in this process that answers as the test wants."""
 
     def __init__(self, robot, answer: Callable[[FineTune.Goal], FineTune.Result | None]) -> None:
+        robot.trainer = 'accelerator'
         self.goals: list[FineTune.Goal] = []
         self.cancelled = threading.Event()
         self.released = threading.Event()
@@ -88,7 +89,7 @@ def good(goal: FineTune.Goal, **changes: object) -> FineTune.Result:
 
 
 def test_absent_then_there(robot):
-    classifier = robot.start_classifier()
+    classifier = robot.start_classifier(trainer='accelerator')
     robot.show(1)
     assert robot.correct(1).accepted
     robot.wait(lambda: robot.status.trainings_failed >= 2)  # it tries again
@@ -230,7 +231,7 @@ def test_attempts_end_until_something_new_happens_and_it_comes_back(robot, fake)
 
 
 def test_what_is_beyond_the_accelerator_is_said_before_any_training(robot):
-    robot.start_classifier(max_classes=20)
+    robot.start_classifier(max_classes=20, trainer='accelerator')
     info = robot.node.create_publisher(AcceleratorInfo, 'accelerator_info', qos.status())
     info.publish(AcceleratorInfo(
         backend='tiny', max_samples=1 << 20, max_features=1 << 20, max_taps=16, max_classes=10,

@@ -34,7 +34,6 @@ def versions(*arguments: object) -> subprocess.CompletedProcess:
 
 def test_a_restart_goes_on_where_a_killed_node_was(robot, tmp_path):
     state = tmp_path / 'state'
-    robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(state))
     robot.accuracy(range(30))
     robot.learn(range(20))
@@ -70,7 +69,6 @@ def test_a_restart_goes_on_where_a_killed_node_was(robot, tmp_path):
 
 def test_every_step_is_in_the_audit_log_and_the_chain_holds(robot, tmp_path):
     state = tmp_path / 'state'
-    robot.start_accelerator()
     process = robot.start_classifier(state_directory=str(state))
     robot.accuracy(range(6))
     robot.learn(range(5))
@@ -115,7 +113,6 @@ def waits_for_a_yes(status: Status, corrections: int) -> bool:
 
 def test_with_approval_nothing_goes_live_without_a_yes(robot, tmp_path):
     state = tmp_path / 'state'
-    robot.start_accelerator()
     robot.start_classifier(state_directory=str(state), approval=True,
                            operators=['test', 'anna'])
     robot.accuracy(range(30))
@@ -157,7 +154,6 @@ def test_only_operators_on_the_list_may_correct_import_and_go_back(robot):
 
 
 def test_a_shadow_is_tried_on_live_corrections_first(robot):
-    robot.start_accelerator()
     # all ten are learned before the shadow: none of them is a live one
     robot.start_classifier(shadow_corrections=6, shadow_s=1e6, min_corrections=10, max_wait_s=1e6,
                            drift_threshold=0.0)
@@ -208,7 +204,6 @@ def test_the_watchdog_goes_back_when_mistakes_rise(robot, fake):  # noqa: F811
 
 
 def test_the_budget_is_kept(robot):
-    robot.start_accelerator()
     robot.start_classifier(trainings_per_hour=1)
     robot.accuracy(range(4))
     robot.learn(range(1))
@@ -225,7 +220,6 @@ def test_two_nodes_do_not_share_a_directory(robot, tmp_path):
 
 
 def test_rollback_reaches_every_version_on_the_disk(robot, tmp_path):
-    robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(tmp_path))
     robot.accuracy(range(10))
     robot.learn(range(5))
@@ -245,7 +239,6 @@ def test_rollback_reaches_every_version_on_the_disk(robot, tmp_path):
 
 def test_an_adapter_of_another_robot_comes_through_the_same_gate(robot, tmp_path):
     here, there = tmp_path / 'here', tmp_path / 'there'
-    robot.start_accelerator()
     first = robot.start_classifier(state_directory=str(there))
     robot.accuracy(range(60))
     robot.learn(range(60))
@@ -276,7 +269,6 @@ def test_an_adapter_of_another_robot_comes_through_the_same_gate(robot, tmp_path
 
 def test_wrong_labels_are_suspect_and_set_aside_when_they_are_many(robot):
     robot.belt = type(robot.belt)(seed=3, drift=type(robot.belt.drift)(1e9, 1e9), dwell=1)
-    robot.start_accelerator()
     robot.start_classifier(min_corrections=1_000_000, max_wait_s=1e6)
     robot.accuracy(range(160))
     wrong = set(range(0, 160, 4))
@@ -315,7 +307,5 @@ def test_a_drift_is_noticed_without_labels(robot):
     assert any('has drifted' in status.last_event for status in robot.statuses)
     robot.wait(lambda: warned(robot, 'has drifted'))
     # and the next correction is trained at once, however few they are
-    robot.start_accelerator()
-    robot.wait(lambda: robot.status.accelerator_ready)
     assert robot.correct(1000).accepted
     robot.wait(lambda: robot.status.trainings + robot.status.trainings_refused >= 1)

@@ -29,7 +29,6 @@ def test_regions_are_classified_corrected_and_cached_on_their_own(robot):
         Image, 'annotated/camera', lambda m: seen.update(image=m),
         qos.images('reliable', 5))
     size = STATION[2]
-    robot.start_accelerator()
     robot.start_classifier(**{
         'camera.region': [0, 0, 0, 0], 'camera.regions': ['left', 'right'],
         'camera.left.region': [0, 0, size, size], 'camera.right.region': [size, 0, size, size],
@@ -63,7 +62,6 @@ def test_regions_are_classified_corrected_and_cached_on_their_own(robot):
 
 def test_an_image_that_only_one_region_fits_into_does_not_take_the_newest_ones_place(robot):
     size, got, renewed = STATION[2], {}, {}
-    robot.start_accelerator()
     robot.start_classifier(**{
         'camera.region': [0, 0, 0, 0], 'camera.regions': ['left', 'right'],
         'camera.left.region': [0, 0, size, size], 'camera.right.region': [size, 0, size, size]})
@@ -100,7 +98,6 @@ def test_nearest_frame_within_a_tolerance(robot):
 
 
 def test_a_new_class_at_run_time(robot, tmp_path):
-    robot.start_accelerator()
     first = robot.start_classifier(max_classes=11, state_directory=str(tmp_path))
     shown = np.zeros((480, 640, 3), np.uint8)
     shown[::40] = shown[10::40] = 255
@@ -262,7 +259,6 @@ def test_two_hundred_lifecycle_cycles_leak_nothing(robot):
 
 def test_interrupted_at_any_moment_it_ends_cleanly(robot, tmp_path):
     """What was said to be accepted is in a version or said to be pending; no half files."""
-    robot.start_accelerator()
     rng = random.Random(7)
     for round_ in range(4):
         robot.statuses.clear()
