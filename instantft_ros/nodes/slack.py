@@ -64,8 +64,8 @@ class Slack:
             self._do_next()
 
     def quiet(self, now_s: float) -> bool:
-        """Tell whether no image is expected before work is done; late ones are not waited for."""
-        return not any(-QUIET_S < _next(arrived_s) - now_s < self._takes_s
+        """Tell whether no image is expected, or late, by the time that work takes."""
+        return not any(abs(_next(arrived_s) - now_s) < self._takes_s
                        for arrived_s in self._arrived_s.values())
 
     def _do_next(self) -> None:
