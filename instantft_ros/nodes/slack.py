@@ -12,14 +12,14 @@ import time
 #: that such work took lately, when that is longer.
 QUIET_S = 0.003
 
+#: And it waits for an image no longer than this, seconds.
+PATIENCE_S = 0.04
+
 #: A longest time is forgotten by so much with each piece of work.
 FORGET = 0.05
 
 #: Images of each camera by which the next one is foretold.
 REMEMBERED = 6
-
-#: And it waits for an image no longer than this, seconds.
-PATIENCE_S = 0.04
 
 
 class Slack:
@@ -71,7 +71,8 @@ class Slack:
     def _do_next(self) -> None:
         began_s = self._clock_s()
         self._waiting.popleft()[1]()
-        self._takes_s = max(self._clock_s() - began_s, (1.0 - FORGET) * self._takes_s, QUIET_S)
+        took_s = min(self._clock_s() - began_s, PATIENCE_S)
+        self._takes_s = max(took_s, (1.0 - FORGET) * self._takes_s, QUIET_S)
 
     def clear(self) -> None:
         """Forget the cameras and what waits."""

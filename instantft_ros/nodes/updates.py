@@ -111,7 +111,7 @@ class Updates:
 
     @property
     def accelerator_ready(self) -> bool:
-        """Whether an accelerator node offers the action."""
+        """Whether there is somebody to train."""
         return self._trainer.ready
 
     @property
