@@ -34,7 +34,8 @@ def by_labels(results: dict[str, Any], file: Path) -> None:
     datasets = sorted({cell['dataset'] for cell in cells})
     angles = sorted({cell['angle'] for cell in cells})
     figure, axes = plt.subplots(len(datasets), len(angles), squeeze=False, sharex=True,
-                                sharey='row', figsize=(2.2 * len(angles) + 1, 2.3 * len(datasets) + 0.8))
+                                sharey='row',
+                                figsize=(2.2 * len(angles) + 1, 2.3 * len(datasets) + 0.8))
     for row, dataset in enumerate(datasets):
         for axis, angle in zip(axes[row], angles):
             here = [c for c in cells if c['dataset'] == dataset and c['angle'] == angle]

@@ -30,11 +30,12 @@ DEFAULT = TrainingPolicy()
 CARELESS = TrainingPolicy(weight_decay=0.0, fit_logits=False)
 
 
-def make_pipeline(**cache: object) -> Pipeline:
+def make_pipeline(replay: ReplaySet = REPLAY, guard: ReplaySet = GUARD,
+                  **cache: object) -> Pipeline:
     return Pipeline(BACKBONE, FrameRing(['camera'], 1000),
                     ForwardCache(BACKBONE.layout, 512, **cache),
                     VersionHistory(Adapter.initial(BACKBONE.layout, BACKBONE.digest)),
-                    ClassList(BACKBONE.manifest.classes, 10, most=12), REPLAY, GUARD)
+                    ClassList(BACKBONE.manifest.classes, 10, most=12), replay, guard)
 
 
 def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
@@ -162,12 +163,10 @@ def test_corrections_of_one_class_leave_the_others_alone():
     upright = Belt(seed=3, drift=Drift(start_s=1e9, end_s=1e9), dwell=1)
     learn, test = range(250), range(300, 450)
     accuracies = {}
-    for name, replay in (('replay', REPLAY), ('none', ReplaySet.empty(BACKBONE.layout))):
-        pipeline = make_pipeline()
-        pipeline.replay = replay
-        if name == 'none':
-            assert train_is_refused_by_the_guard(pipeline, upright, learn)
-            pipeline.guard = ReplaySet.empty(BACKBONE.layout)
+    nothing = ReplaySet.empty(BACKBONE.layout)
+    assert train_is_refused_by_the_guard(make_pipeline(nothing), upright, learn)
+    for name, pipeline in (('replay', make_pipeline()),
+                           ('none', make_pipeline(nothing, nothing))):
         before = accuracy(pipeline, upright, test)
         accuracy(pipeline, upright, learn)
         for index in [index for index in learn if upright.label(index) == 4]:
