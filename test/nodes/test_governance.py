@@ -10,6 +10,7 @@ import numpy as np
 from std_srvs.srv import SetBool, Trigger
 
 from harness import image_of
+from harness import robot as make_robot
 from instantft_ros.action import FineTune
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.msg import CorrectionAck, Status
@@ -32,35 +33,38 @@ def versions(*arguments: object) -> subprocess.CompletedProcess:
                           check=False)
 
 
-def test_a_restart_goes_on_where_a_killed_node_was(robot, tmp_path):
+def test_a_restart_goes_on_where_a_killed_node_was(tmp_path):
+    """Each start in a domain of its own, without the ghosts of those killed before."""
     state = tmp_path / 'state'
-    first = robot.start_classifier(state_directory=str(state))
-    robot.accuracy(range(30))
-    robot.learn(range(20))
-    robot.wait(lambda: robot.status.corrections_pending == 0)
-    assert robot.call(SetBool, 'classifier/freeze', data=True).success
-    robot.wait(lambda: robot.status.state == Status.FROZEN)
-    digest, number = robot.status.adapter_digest, robot.status.adapter_version
-    robot.wait(lambda: (state / 'current.json').exists() and
-               json.loads((state / 'current.json').read_text())['number'] == number)
-    for index in range(20, 30):  # these wait for a training
-        assert robot.correct(index).accepted
-    robot.wait(lambda: robot.status.corrections_pending == 10)
-    first.kill()
-    robot.statuses.clear()
+    with make_robot(tmp_path) as robot:
+        first = robot.start_classifier(state_directory=str(state))
+        robot.accuracy(range(30))
+        robot.learn(range(20))
+        robot.wait(lambda: robot.status.corrections_pending == 0)
+        assert robot.call(SetBool, 'classifier/freeze', data=True).success
+        robot.wait(lambda: robot.status.state == Status.FROZEN)
+        digest, number = robot.status.adapter_digest, robot.status.adapter_version
+        robot.wait(lambda: (state / 'current.json').exists() and
+                   json.loads((state / 'current.json').read_text())['number'] == number)
+        for index in range(20, 30):  # these wait for a training
+            assert robot.correct(index).accepted
+        robot.wait(lambda: robot.status.corrections_pending == 10)
+        first.kill()
 
-    second = robot.start_classifier(state_directory=str(state), min_corrections=11,
-                                    max_wait_s=1e6)
-    status = robot.status
-    assert (status.adapter_version, status.adapter_digest) == (number, digest)
-    assert f'went on with version {number} and 30 labelled samples' in status.last_event
-    assert status.corrections_pending == 10 and status.cache_samples == 30
-    second.kill()
-    robot.statuses.clear()
-    robot.start_classifier(state_directory=str(state))
-    robot.wait(lambda: robot.status.trainings == 1)  # of the corrections that were open
-    assert robot.status.cache_samples == 30
-    assert robot.status.adapter_version == number + 1
+    with make_robot(tmp_path) as robot:
+        second = robot.start_classifier(state_directory=str(state), min_corrections=11,
+                                        max_wait_s=1e6)
+        status = robot.status
+        assert (status.adapter_version, status.adapter_digest) == (number, digest)
+        assert f'went on with version {number} and 30 labelled samples' in status.last_event
+        assert status.corrections_pending == 10 and status.cache_samples == 30
+        second.kill()
+
+    with make_robot(tmp_path) as robot:
+        robot.start_classifier(state_directory=str(state))
+        robot.wait(lambda: robot.status.trainings == 1)  # of the corrections that were open
+        assert robot.status.cache_samples == 30
+        assert robot.status.adapter_version == number + 1
     before = manifest(state, number)
     assert before['state'] == 'accepted' and before['accepted_by'] == 'gate'
     assert sum(before['corrections'].values()) == 20
