@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
                               description='what trains the adapters: cpu, in the classifier; any '
                                           'other starts an accelerator node with it'),
         DeclareLaunchArgument('params_file', default_value=str(SHARE / 'config/instantft.yaml'),
-                              description='parameters of both nodes'),
+                              description='parameters of the nodes'),
         DeclareLaunchArgument('camera_topic', default_value='',
                               description="topic of the camera named 'camera'; empty: as in "
                                           'params_file'),

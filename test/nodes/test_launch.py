@@ -36,7 +36,8 @@ def test_demo(monkeypatch, tmp_path):
     assert (tmp_path / 'summary.json').exists()
 
 
-def test_robot(monkeypatch):
+@pytest.mark.parametrize('backend', ['cpu', 'numpy'])
+def test_robot(monkeypatch, backend):
     said: list[str] = []
 
     def listen(event: ProcessIO) -> None:
@@ -44,7 +45,8 @@ def test_robot(monkeypatch):
 
     stop = TimerAction(period=6.0, actions=[Shutdown(reason='seen enough')])
     listener = RegisterEventHandler(OnProcessIO(on_stdout=listen, on_stderr=listen))
-    code = run(monkeypatch, 'instantft.launch.py', {'camera_topic': '/front/image'}, listener,
-               stop)
+    code = run(monkeypatch, 'instantft.launch.py', {
+        'camera_topic': '/front/image', 'backend': backend}, listener, stop)
     assert code == 0
     assert "camera 'camera' on /front/image" in ''.join(said)
+    assert ("backend 'numpy' is ready" in ''.join(said)) == (backend == 'numpy')
