@@ -1,7 +1,7 @@
 """
 Run the whole benchmark, or the quick one, and write tables and plots.
 
-`make bench` (about half an hour on two cores) or `make bench-quick` (5 to 8 minutes). What was
+`make bench` (about half an hour on two cores) or `make bench-quick` (3 to 4 minutes). What was
 computed already is kept: an accuracy cell until the sources it depends on change, a section until
 `--again SECTION`.
 """
@@ -34,7 +34,7 @@ def main() -> int:
     """Run what is missing; an exit code."""
     parser = argparse.ArgumentParser(prog='python -m benchmark.run', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='a small one, in 5 to 8 minutes')
+    parser.add_argument('--quick', action='store_true', help='a small one, in 3 to 4 minutes')
     parser.add_argument('--out', type=Path, help='folder (default: out/bench, or -quick)')
     parser.add_argument('--again', action='append', default=[], choices=tuple(SECTIONS),
                         help='a section to run although it is there')
