@@ -376,7 +376,7 @@ class ClassifierNode(ManagedNode):
         else:
             self.get_logger().info(text)
         self._status.last_event = text
-        self._slack.do(self._publish_status, time.monotonic())
+        self._slack.later(self._publish_status, time.monotonic())
 
     def _report(self) -> None:
         if not self.active:

@@ -42,14 +42,18 @@ class Slack:
         return not self._waiting
 
     def do(self, work: Callable[[], None], now_s: float) -> None:
+        """Do some work now when it is quiet, else later; work is done in the order it came."""
+        self.later(work, now_s)
+        self.look(now_s)
+
+    def later(self, work: Callable[[], None], now_s: float) -> None:
         """
-        Do some work now when it is quiet, else later; work is done in the order it came.
+        Leave some work to the next look or image, so that nothing runs in the caller's midst.
 
         Work that waits already is not put there twice.
         """
         if all(work != waiting for _, waiting in self._waiting):
             self._waiting.append((now_s, work))
-        self.look(now_s)
 
     def look(self, now_s: float) -> None:
         """Do what waits when it is quiet or has waited too long; call this regularly."""

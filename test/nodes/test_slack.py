@@ -37,6 +37,15 @@ def test_just_before_an_image_work_waits_until_after_it():
     assert done == [1, 2] and slack.empty
 
 
+def test_what_is_left_for_later_runs_nothing_in_the_midst_of_its_caller():
+    done, slack = [], camera_at_30_hz()
+    slack.do(lambda: done.append(1), 0.1 - QUIET_S / 2)
+    slack.later(lambda: done.append(2), 0.08)
+    assert done == []
+    slack.look(0.08)
+    assert done == [1, 2]
+
+
 def test_long_work_keeps_further_away_from_an_image_and_that_is_forgotten():
     done, clock = [], iter(range(10_000))
     slack = camera_at_30_hz(clock_s=lambda: next(clock) * 0.0125)  # so long each piece takes
