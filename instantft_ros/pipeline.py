@@ -6,7 +6,7 @@ No ROS here; the classifier node feeds this with messages and sends the jobs to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, InitVar, replace
 
 import numpy as np
 
@@ -113,14 +113,15 @@ class Pipeline:
     versions: VersionHistory
     classes: ClassList
     replay: ReplaySet
-    guard: ReplaySet
+    guard: InitVar[ReplaySet]
     initial: Adapter = field(init=False)
     suspects: Suspects = field(init=False)
     _guard: Guard = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, guard: ReplaySet) -> None:
         self.suspects = Suspects(self.cache.capacity)
         self.initial = self.versions.first.adapter
+        self._guard = Guard(guard, self.initial)
         self.initial.check_backbone(self.backbone.layout.with_classes(len(self.classes)),
                                     self.backbone.digest)
         self._fit_classes()
@@ -168,8 +169,7 @@ class Pipeline:
 
     def _fit_classes(self) -> None:
         self.replay = self.replay.with_classes(len(self.classes))
-        self.guard = self.guard.with_classes(len(self.classes))
-        self._guard = Guard(self.guard, self.initial)
+        self._guard = Guard(self._guard.samples.with_classes(len(self.classes)), self.initial)
         if self.cache.layout.classes < len(self.classes):
             self.cache.grow(len(self.classes))
 
