@@ -1,6 +1,7 @@
 """Training on a thread of the classifier's, with a backend that answers when it is told to."""
 
 import threading
+import time
 
 import pytest
 from test_fine_tune_client import job
@@ -145,22 +146,21 @@ def test_an_error_is_told_and_the_thread_goes_on(made, error, words):
 
 
 def test_closing_stops_the_training_and_ends_the_thread():
-    backend, stopped = Slow(), threading.Event()
+    stopped = threading.Event()
 
-    class Watched(Slow):
+    class Endless(Slow):
         def fine_tune(self, asked, on_epoch=None):
-            try:
-                return super().fine_tune(asked, on_epoch)
-            except Cancelled:
-                stopped.set()
-                raise
+            self.began.set()
+            while on_epoch(1, 0.0):
+                time.sleep(0.001)
+            stopped.set()
+            raise Cancelled('stopped by the caller')
 
-    backend = Watched()
+    backend = Endless()
     node, done = Node(), []
     trainer = OwnTrainer(node, backend, done.append, lambda work: None)
     trainer.start(job(), 5.0)
     assert backend.began.wait(PATIENCE_S)
-    threading.Timer(0.05, backend.go.set).start()
     trainer.close()
     assert stopped.is_set() and backend.closed.is_set() and not done
     assert node.destroyed == 1
