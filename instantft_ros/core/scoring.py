@@ -13,9 +13,8 @@ def adapted_logits(adapter: Adapter, codes: np.ndarray, scales: np.ndarray, logi
     """
     Give s z0 + sum_k B_k A_k x_k, (N, C) float32, of the cached samples in `slots` (N,) int64.
 
-    codes, scales and logits are the whole cache's, as in `CacheUpdate`. Natively in 0.12 ms for
-    256 samples of LeNet-5 at rank 8, 0.19 ms at rank 16; by NumPy
-    where nothing was compiled.
+    codes, scales and logits are the whole cache's, as in `CacheUpdate`. Natively, where that was
+    compiled; else by NumPy.
     """
     library, layout = native.load(), adapter.layout
     slots = np.ascontiguousarray(slots)
