@@ -27,6 +27,8 @@ namespace {
 constexpr int kGroup = 4;          // ranks that are worked on together
 constexpr int kBlock = 2 * kLanes; // features whose weights lie together
 constexpr int kChunk = 32;         // samples of a batch that are held as floats at a time
+constexpr int kTogether = 3;       // samples that each vector of A serves
+constexpr int kStretch = 16;       // blocks whose weights take their step together
 constexpr int kRun = 8;            // samples of batch 1 that pass A together
 constexpr int kPairs = kRun * (kRun - 1) / 2;
 constexpr uint8_t kZeroCodes = 0x77;
@@ -103,9 +105,11 @@ struct Entropy {
   float sum, right;
 };
 
-// A step of the optimizer: its rate, and what undoes that Adam's two means start at zero.
+// A step of the optimizer. For Adam (Kingma and Ba 2015, algorithm 1, with decoupled decay) all
+// constant factors are here, so that a weight costs as little as can be: with the gradient times
+// 1 - beta1 as g, m <- beta1 m + g, v <- beta2 v + g^2, w <- keep w - rate m / (sqrt(v) + epsilon).
 struct Step {
-  float rate, first = 1, second = 1;
+  float rate, keep = 1, beta1 = 0, beta2 = 0, epsilon = 0;
 };
 
 class Trainer {
@@ -379,6 +383,7 @@ class Trainer {
   template <int kOptimizer>
   double batches(const float *&rates) {
     Loss loss;
+    const float share = kOptimizer == INSTANTFT_ADAM ? 1 - job_.beta1 : 1;  // as Step has it
     for (int64_t first = 0; first < job_.samples; first += job_.batch_size) {
       int64_t left = job_.samples - first;
       int64_t count = left < job_.batch_size ? left : job_.batch_size;
@@ -386,7 +391,7 @@ class Trainer {
       memset(grad_b_, 0, 4 * shape_.heads * shape_.class_width);
       for (int64_t done = 0; done < count; done += kChunk) {
         const int64_t part = count - done < kChunk ? count - done : kChunk;
-        pass(first + done, part, 1.0f / float(count), loss);
+        pass(first + done, part, share / float(count), loss);
 #pragma omp parallel for num_threads(job_.threads) if (job_.threads > 1) schedule(static)
         for (int32_t thread = 0; thread < job_.threads; ++thread)
           learn_a<kOptimizer>(part, done == 0, done + part == count, step, thread, job_.threads);
@@ -415,12 +420,16 @@ class Trainer {
         backward(g, u_ + s * shape_.heads);
       }
     }
-    for (int64_t j = 0; j < shape_.heads; ++j)
+    for (int64_t j = 0; j < shape_.heads; j += kGroup)
       for (int64_t c = 0; c < shape_.class_width; c += kLanes) {
-        Vec sum = load(grad_b_ + j * shape_.class_width + c);
-        for (int64_t s = 0; s < count; ++s)
-          sum += load(z_ + s * shape_.class_width + c) * h_[s * shape_.heads + j];
-        store(grad_b_ + j * shape_.class_width + c, sum);
+        float *to = grad_b_ + j * shape_.class_width + c;
+        Vec sums[kGroup];
+        for (int i = 0; i < kGroup; ++i) sums[i] = load(to + i * shape_.class_width);
+        for (int64_t s = 0; s < count; ++s) {
+          const Vec g = load(z_ + s * shape_.class_width + c);
+          for (int i = 0; i < kGroup; ++i) sums[i] += g * h_[s * shape_.heads + j + i];
+        }
+        for (int i = 0; i < kGroup; ++i) store(to + i * shape_.class_width, sums[i]);
       }
     for (int64_t s = 0; s < count; ++s) loss.add(entropies[s].sum, entropies[s].right);
   }
@@ -444,8 +453,9 @@ class Trainer {
     for (int64_t k = 0; k < shape_.taps; ++k)
       for (int64_t group = 0; group < shape_.groups; ++group) {
         int64_t s = begin;
-        for (; s + 2 <= end; s += 2) project<2>(k, group, s);
-        if (s < end) project<1>(k, group, s);
+        for (; s + kTogether <= end; s += kTogether) project<kTogether>(k, group, s);
+        if (s + 2 == end) project<2>(k, group, s);
+        if (s + 1 == end) project<1>(k, group, s);
       }
   }
 
@@ -472,17 +482,47 @@ class Trainer {
                int64_t parts) {
     for (int64_t k = 0; k < shape_.taps; ++k) {
       const int64_t blocks = taps_[k].blocks, end = blocks * (part + 1) / parts;
-      for (int64_t block = blocks * part / parts; block < end; ++block)
+      for (int64_t block = blocks * part / parts; block < end; block += kStretch) {
+        const int64_t left = end - block, stretch = left < kStretch ? left : kStretch;
         for (int64_t group = 0; group < shape_.groups; ++group)
-          learn_block<kOptimizer>(x_ + taps_[k].x + block * kBlock, u_ + shape_.head(k, group),
-                                  taps_[k].weight + (group * blocks + block) * kGroup * kBlock,
-                                  count, first, last, step);
+          learn_stretch<kOptimizer>(x_ + taps_[k].x + block * kBlock, u_ + shape_.head(k, group),
+                                    taps_[k].weight + (group * blocks + block) * kGroup * kBlock,
+                                    stretch, count, first, last, step);
+      }
     }
   }
 
+  // Some blocks of a group. What takes longer than a subtraction waits for the gradients of all, as
+  // the steps of many weights then run side by side.
   template <int kOptimizer>
-  void learn_block(const float *x, const float *u, int64_t at, int64_t count, bool first, bool last,
-                   const Step step) {
+  void learn_stretch(const float *x, const float *u, int64_t at, int64_t blocks, int64_t count,
+                     bool first, bool last, const Step step) {
+    constexpr int kWeights = kGroup * kBlock;
+    auto descend_at = [&](int64_t i, Vec sum) {
+      descend<kOptimizer>(a_, mean_a_, square_a_, i, sum, step);
+    };
+    if (kOptimizer == INSTANTFT_SGD && first && last) {
+      for (int64_t i = 0; i < blocks; ++i, x += kBlock, at += kWeights)
+        outer_products(x, u, count, [&](int64_t w, Vec sum) { descend_at(at + w, sum); });
+      return;
+    }
+    alignas(64) float gradient[kStretch * kWeights];
+    for (int64_t i = 0; i < blocks; ++i, x += kBlock)
+      outer_products(x, u, count,
+                     [&](int64_t w, Vec sum) { store(gradient + i * kWeights + w, sum); });
+    if (!first)
+      for (int64_t w = 0; w < blocks * kWeights; w += kLanes)
+        store(gradient + w, load(gradient + w) + load(grad_a_ + at + w));
+    if (!last)
+      memcpy(grad_a_ + at, gradient, 4 * blocks * kWeights);
+    else
+      for (int64_t w = 0; w < blocks * kWeights; w += kLanes)
+        descend_at(at + w, load(gradient + w));
+  }
+
+  // Calls `take` with the sums of u x^T over a chunk's samples, for one block and group.
+  template <typename Take>
+  void outer_products(const float *x, const float *u, int64_t count, Take take) const {
     Vec low[kGroup], high[kGroup];
     for (int r = 0; r < kGroup; ++r) {
       low[r] = load(x) * u[r];
@@ -497,46 +537,41 @@ class Trainer {
         high[r] += x_high * u[r];
       }
     }
-    for (int r = 0; r < kGroup; ++r, at += kBlock) {
-      if (!first) {
-        low[r] += load(grad_a_ + at);
-        high[r] += load(grad_a_ + at + kLanes);
-      }
-      if (last) {
-        descend<kOptimizer>(a_, mean_a_, square_a_, at, low[r], step);
-        descend<kOptimizer>(a_, mean_a_, square_a_, at + kLanes, high[r], step);
-      } else {
-        store(grad_a_ + at, low[r]);
-        store(grad_a_ + at + kLanes, high[r]);
-      }
+    for (int r = 0; r < kGroup; ++r) {
+      take(r * kBlock, low[r]);
+      take(r * kBlock + kLanes, high[r]);
     }
   }
 
-  // Kingma and Ba 2015, algorithm 1: both means of Adam start at zero, which is undone.
+  // Adam's two means start at zero, which is undone.
   Step next_step(float rate) {
     ++steps_;
-    if (job_.optimizer != INSTANTFT_ADAM) return {rate};
-    return {rate, float(1 / (1 - pow(double(job_.beta1), double(steps_)))),
-            float(1 / (1 - pow(double(job_.beta2), double(steps_))))};
+    if (job_.optimizer != INSTANTFT_ADAM) return {rate, 1, job_.beta1};
+    const double beta1 = job_.beta1, beta2 = job_.beta2;
+    // times sqrt(v), the root of Adam's unbiased second moment
+    const double root = sqrt((1 - beta2) / (1 - pow(beta2, double(steps_)))) / (1 - beta1);
+    return {float(rate / (1 - pow(beta1, double(steps_))) / root), 1 - rate * job_.weight_decay,
+            job_.beta1, job_.beta2, float(job_.epsilon / root)};
   }
 
   // One step of kLanes weights, the first of them number i.
   template <int kOptimizer>
-  void descend(float *weights, float *mean, float *square, int64_t i, Vec gradient,
-               const Step &by) const {
-    const Vec w = load(weights + i);
-    Vec step = gradient;
-    if (kOptimizer == INSTANTFT_MOMENTUM) {
-      step = load(mean + i) * job_.beta1 + gradient;
-      store(mean + i, step);
-    } else if (kOptimizer == INSTANTFT_ADAM) {
-      const Vec m = load(mean + i) * job_.beta1 + gradient * (1 - job_.beta1);
-      const Vec v = load(square + i) * job_.beta2 + gradient * gradient * (1 - job_.beta2);
+  static void descend(float *weights, float *mean, float *square, int64_t i, Vec gradient,
+                      const Step &by) {
+    Vec w = load(weights + i);
+    if (kOptimizer != INSTANTFT_SGD) {
+      const Vec m = load(mean + i) * by.beta1 + gradient;
       store(mean + i, m);
-      store(square + i, v);
-      step = m * by.first / (root(v * by.second) + job_.epsilon) + w * job_.weight_decay;
+      if (kOptimizer == INSTANTFT_ADAM) {
+        const Vec v = load(square + i) * by.beta2 + gradient * gradient;
+        store(square + i, v);
+        w *= by.keep;
+        gradient = over_root(m, v, by.epsilon);
+      } else {
+        gradient = m;
+      }
     }
-    store(weights + i, w - step * by.rate);
+    store(weights + i, w - gradient * by.rate);
   }
 
   const instantft_job &job_;

@@ -168,20 +168,23 @@ inline void four_totals(const Vec *v, float *out) {
 #endif
 }
 
-inline Vec root(Vec v) {
+// a / (sqrt(v) + epsilon) for v >= 0. Where roots and divisions are slow, by the processor's
+// estimates and a step of Newton's for each, to some units in the last place.
+inline Vec over_root(Vec a, Vec v, float epsilon) {
 #if defined(__AVX512F__)
-  return _mm512_sqrt_ps(v);
+  return a / (Vec(_mm512_sqrt_ps(v)) + epsilon);
 #elif defined(__AVX2__)
-  return _mm256_sqrt_ps(v);
+  v = v < all(1e-30f) ? all(1e-30f) : v;
+  const Vec estimate = _mm256_rsqrt_ps(v);
+  const Vec root = v * estimate;
+  const Vec twice = root * (3.0f - root * estimate) + 2 * epsilon;
+  const Vec inverse = _mm256_rcp_ps(twice);
+  return a * (inverse + inverse) * (2.0f - twice * inverse);
 #elif defined(__aarch64__)
-  float32x4_t q;
-  memcpy(&q, &v, sizeof q);
-  q = vsqrtq_f32(q);
-  memcpy(&v, &q, sizeof v);
-  return v;
+  return a / (reinterpret_cast<Vec>(vsqrtq_f32(reinterpret_cast<float32x4_t>(v))) + epsilon);
 #else
   for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
-  return v;
+  return a / (v + epsilon);
 #endif
 }
 
