@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#define INSTANTFT_ABI 3
+#define INSTANTFT_ABI 4
 #define INSTANTFT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -14,7 +14,7 @@ enum { INSTANTFT_SGD = 0, INSTANTFT_MOMENTUM = 1, INSTANTFT_ADAM = 2 };
 
 enum {
   INSTANTFT_OK = 0,
-  INSTANTFT_CANCELLED = 1,   // on_epoch gave 0
+  INSTANTFT_CANCELLED = 1,   // on_epoch gave 0, or *stop is not 0
   INSTANTFT_UNKNOWN = 2,     // there is no such variant, or this processor lacks it
   INSTANTFT_NO_MEMORY = 3,
 };
@@ -43,7 +43,8 @@ typedef struct {
   float *a;                        // (r, D), in and out
   float *b;                        // (C, K, r), in and out
   double *losses;                  // (epochs), out
-  instantft_on_epoch on_epoch;
+  instantft_on_epoch on_epoch;     // may be null
+  const int32_t *stop;             // looked at after each epoch, may be set meanwhile; may be null
 } instantft_job;
 
 INSTANTFT_EXPORT int32_t instantft_abi(void);

@@ -140,7 +140,8 @@ class Trainer {
     for (int32_t epoch = 0; epoch < job_.epochs; ++epoch) {
       const double loss = pass_all(rates, epoch == 0) / double(job_.samples);
       job_.losses[epoch] = loss;
-      if (!job_.on_epoch(epoch + 1, loss)) return INSTANTFT_CANCELLED;
+      if (job_.on_epoch && !job_.on_epoch(epoch + 1, loss)) return INSTANTFT_CANCELLED;
+      if (job_.stop && __atomic_load_n(job_.stop, __ATOMIC_RELAXED)) return INSTANTFT_CANCELLED;
     }
     write_weights();
     return INSTANTFT_OK;

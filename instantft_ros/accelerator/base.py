@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+import ctypes
 from dataclasses import dataclass, replace
 import time
 
@@ -24,6 +25,26 @@ from instantft_ros.core.forward_cache import CacheUpdate
 
 #: Called after each epoch with (epoch from 1, mean loss); False stops the training.
 OnEpoch = Callable[[int, float], bool]
+
+
+class StopFlag:
+    """
+    An `OnEpoch` that stops a training once it is set, from any thread.
+
+    The native kernel looks at it without Python's lock, for which it may have to wait otherwise,
+    and which it would keep from others where its thread stands back.
+    """
+
+    def __init__(self) -> None:
+        self.value = ctypes.c_int32(0)
+
+    def set(self) -> None:
+        """Stop the training after its epoch."""
+        self.value.value = 1
+
+    def __call__(self, epoch: int, loss: float) -> bool:
+        """Tell whether the training goes on."""
+        return not self.value.value
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 
 import numpy as np
 
-from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, Trained
+from instantft_ros.accelerator.base import Accelerator, CacheMirror, OnEpoch, StopFlag, Trained
 from instantft_ros.accelerator.job import FineTuneJob
 from instantft_ros.accelerator.numpy_reference import NumpyReference
 from instantft_ros.core import native, nf4
@@ -46,19 +47,18 @@ class CpuBackend(Accelerator):
         rates = schedule.rates(len(order))
         sizes = np.array(layout.tap_sizes, np.int32)
         a, b = job.start.a.copy(), job.start.b.copy()
-        losses = np.zeros(schedule.epochs)
+        losses = np.full(schedule.epochs, -1.0)
         raised: list[BaseException] = []
-        stopped_at = 0
 
         def report(epoch: int, loss: float) -> int:
-            nonlocal stopped_at
             try:
-                goes_on = on_epoch(epoch, loss)
+                return int(on_epoch(epoch, loss))
             except BaseException as error:  # C cannot pass it on
                 raised.append(error)
-                goes_on = False
-            stopped_at = epoch
-            return int(goes_on)
+                return 0
+
+        watch = ({'stop': ctypes.addressof(on_epoch.value)} if isinstance(on_epoch, StopFlag) else
+                 {'on_epoch': native.ON_EPOCH(report)})
 
         status = self._library.train(native.job_of(
             a, b, sizes, cache.codes, cache.scales, cache.logits, nf4.CODEBOOK, order,
@@ -66,12 +66,12 @@ class CpuBackend(Accelerator):
             batch_size=schedule.batch_size, optimizer=native.OPTIMIZERS[schedule.optimizer],
             rates=rates.ctypes.data, beta1=schedule.beta1, beta2=schedule.beta2,
             epsilon=schedule.epsilon, weight_decay=schedule.weight_decay,
-            logit_scale=job.start.logit_scale, threads=self._threads, losses=losses.ctypes.data,
-            on_epoch=native.ON_EPOCH(report)), self.variant)
+            logit_scale=job.start.logit_scale, threads=self._threads,
+            losses=losses.ctypes.data, **watch), self.variant)
         if raised:
             raise raised[0]
         if status == native.CANCELLED:
-            raise Cancelled(f'stopped by the caller after epoch {stopped_at}')
+            raise Cancelled(f'stopped by the caller after epoch {int((losses != -1.0).sum())}')
         if status != native.OK:
             raise AcceleratorError('there is not enough memory for this job'
                                    if status == native.NO_MEMORY else

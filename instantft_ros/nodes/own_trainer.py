@@ -11,7 +11,7 @@ import threading
 
 from rclpy.lifecycle import LifecycleNode
 
-from instantft_ros.accelerator.base import Accelerator
+from instantft_ros.accelerator.base import Accelerator, StopFlag
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult
 from instantft_ros.core.errors import Cancelled, InstantFTError
 from instantft_ros.nodes.trainer import Done, Trainer
@@ -37,8 +37,8 @@ class OwnTrainer(Trainer):
                  defer: Callable[[Callable[[], None]], None]) -> None:
         super().__init__(on_done, defer)
         self._node, self._backend = node, backend
-        self._unwanted = threading.Event()
-        self._jobs: SimpleQueue[tuple[FineTuneJob, threading.Event] | None] = SimpleQueue()
+        self._unwanted = StopFlag()
+        self._jobs: SimpleQueue[tuple[FineTuneJob, StopFlag] | None] = SimpleQueue()
         self._answers: SimpleQueue[tuple[FineTuneJob, FineTuneResult | None, str]] = SimpleQueue()
         self._wake = node.create_guard_condition(self._hear)
         self._thread = threading.Thread(target=self._work, name='trainer', daemon=True)
@@ -52,7 +52,7 @@ class OwnTrainer(Trainer):
         self._node.destroy_guard_condition(self._wake)
 
     def _send(self, job: FineTuneJob) -> None:
-        self._unwanted = threading.Event()
+        self._unwanted = StopFlag()
         self._jobs.put((job, self._unwanted))
 
     def _cancel(self) -> None:
@@ -72,10 +72,10 @@ class OwnTrainer(Trainer):
             self._train(*asked)
         self._backend.close()
 
-    def _train(self, job: FineTuneJob, unwanted: threading.Event) -> None:
+    def _train(self, job: FineTuneJob, unwanted: StopFlag) -> None:
         result, problem = None, ''
         try:
-            result = self._backend.fine_tune(job, lambda *_: not unwanted.is_set())
+            result = self._backend.fine_tune(job, unwanted)
         except Cancelled:
             return
         except InstantFTError as error:

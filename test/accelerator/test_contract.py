@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from instantft_ros.accelerator import registry
+from instantft_ros.accelerator.base import StopFlag
 from instantft_ros.accelerator.golden import GoldenModel
 from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
 from instantft_ros.accelerator.numpy_reference import NumpyReference, Optimizer
@@ -133,6 +134,15 @@ def test_stops_when_told(backend):
         backend.fine_tune(job(), on_epoch)
     assert seen == [1, 2, 3]
     assert backend.fine_tune(job()).losses  # and works again afterwards
+
+
+def test_a_stop_flag_stops_it_once_set(backend):
+    flag = StopFlag()
+    asked = job()
+    assert backend.fine_tune(asked, flag).losses == backend.fine_tune(asked).losses
+    flag.set()
+    with pytest.raises(Cancelled, match=r'after epoch 1$'):
+        backend.fine_tune(asked, flag)
 
 
 def test_scaled_logits_are_what_scaling_them_by_hand_gives(backend):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from instantft_ros.accelerator import cpu
+from instantft_ros.accelerator.base import StopFlag
 from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
 from instantft_ros.accelerator.numpy_reference import NumpyReference
 from instantft_ros.core import native, nf4
 from instantft_ros.core.adapter import Adapter
-from instantft_ros.core.errors import AcceleratorError, FeatureError
+from instantft_ros.core.errors import AcceleratorError, Cancelled, FeatureError
 from instantft_ros.core.features import FeatureLayout
 
 LIBRARY = native.load()
@@ -97,6 +98,15 @@ def test_other_threads_of_python_run_meanwhile():
     done.set()
     ticker.join()
     assert len(set(ticks)) > 3  # seen at different epochs: it ran beside the training
+
+
+def test_another_thread_stops_it():
+    flag = StopFlag()
+    timer = threading.Timer(0.05, flag.set)
+    timer.start()
+    with pytest.raises(Cancelled):
+        CpuBackend().fine_tune(make_job((2000,), capacity=500, samples=500, epochs=10_000), flag)
+    timer.join()
 
 
 def test_an_error_of_the_caller_comes_back():
