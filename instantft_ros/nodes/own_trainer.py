@@ -66,7 +66,8 @@ class OwnTrainer(Trainer):
     # on the thread
 
     def _work(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):  # Linux has a niceness for a thread
+        with contextlib.suppress(OSError, AttributeError):  # Linux has both for a thread
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # whatever the node has
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while (asked := self._jobs.get()) is not None:
             self._train(*asked)

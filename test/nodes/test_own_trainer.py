@@ -1,5 +1,6 @@
 """Training on a thread of the classifier's, with a backend that answers when it is told to."""
 
+import os
 import threading
 import time
 
@@ -9,7 +10,7 @@ from test_fine_tune_client import job
 from instantft_ros.accelerator.cpu import CpuBackend
 from instantft_ros.accelerator.numpy_reference import NumpyReference
 from instantft_ros.core.errors import AcceleratorError, Cancelled
-from instantft_ros.nodes.own_trainer import OwnTrainer
+from instantft_ros.nodes.own_trainer import NICENESS, OwnTrainer
 
 PATIENCE_S = 10.0
 
@@ -119,6 +120,25 @@ def test_one_that_hangs_is_given_up_at_its_deadline_and_its_answer_ignored(made)
     assert len(later) == 1
     later.pop()()
     assert len(done) == 2 and done[1].result is not None
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_setscheduler'), reason='Linux has it for a thread')
+def test_the_thread_stands_back_whatever_the_node_runs_with(made):
+    class Asking(CpuBackend):
+        def fine_tune(self, asked, on_epoch=None):
+            policies.append((os.sched_getscheduler(0),
+                             os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+            return super().fine_tune(asked, on_epoch)
+
+    policies = []
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # a new thread inherits it
+    try:
+        trainer, node, _, _ = made(Asking())
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    trainer.start(job(), 5.0)
+    node.hear()
+    assert policies == [(os.SCHED_OTHER, NICENESS)]
 
 
 @pytest.mark.parametrize(('error', 'words'), [(AcceleratorError('no memory'), 'no memory'),
