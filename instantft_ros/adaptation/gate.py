@@ -46,7 +46,7 @@ class Guard:
     Samples from before the drift, which nothing is trained on, and the first adapter.
 
     A judgement asks for the answers of three adapters, and the next one for two of them again: so
-    XX
+    those of the last `KNOWN` are remembered.
     """
 
     samples: ReplaySet
