@@ -68,6 +68,7 @@ class OwnTrainer(Trainer):
     def _work(self) -> None:
         with contextlib.suppress(OSError, AttributeError):  # Linux has both for a thread
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))  # whatever the node has
+        with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while (asked := self._jobs.get()) is not None:
             self._train(*asked)

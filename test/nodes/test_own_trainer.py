@@ -61,6 +61,23 @@ def test_the_thread_stands_back_whatever_the_node_runs_with(made):
     assert policies == [(os.SCHED_OTHER, NICENESS)]
 
 
+def test_a_scheduler_that_cannot_be_left_costs_no_niceness(made, monkeypatch):
+    class Asking(CpuBackend):
+        def fine_tune(self, asked, on_epoch=None):
+            seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return super().fine_tune(asked, on_epoch)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    seen = []
+    monkeypatch.setattr(os, 'sched_setscheduler', refuse, raising=False)
+    trainer, node, _, _ = made(Asking())
+    trainer.start(job(), 5.0)
+    node.hear()
+    assert seen == [NICENESS]
+
+
 @pytest.mark.parametrize(('error', 'words'), [(AcceleratorError('no memory'), 'no memory'),
                                               (ZeroDivisionError('oh'), 'ZeroDivisionError: oh')])
 def test_an_error_is_told_and_the_thread_goes_on(made, error, words):
