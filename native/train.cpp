@@ -455,8 +455,8 @@ class Trainer {
       for (int64_t group = 0; group < shape_.groups; ++group) {
         int64_t s = begin;
         for (; s + kTogether <= end; s += kTogether) project<kTogether>(k, group, s);
-        if (s + 2 == end) project<2>(k, group, s);
-        if (s + 1 == end) project<1>(k, group, s);
+        for (; s + 2 <= end; s += 2) project<2>(k, group, s);
+        if (s < end) project<1>(k, group, s);
       }
   }
 
