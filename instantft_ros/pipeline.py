@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, InitVar, replace
 import numpy as np
 
 from instantft_ros.accelerator.job import FineTuneJob, FineTuneResult, Schedule
-from instantft_ros.adaptation.gate import Decision, GatePolicy, Guard, judge
+from instantft_ros.adaptation.gate import Decision, Gate, GatePolicy
 from instantft_ros.adaptation.quarantine import Suspects
 from instantft_ros.adaptation.versions import AdapterVersion, VersionHistory
 from instantft_ros.core.adapter import Adapter
@@ -28,7 +28,6 @@ from instantft_ros.core.replay import ReplaySet
 #: A chain of warm trainings lets the weights grow. Beyond these magnitudes of A and B, the most
 #: that the accelerator's numbers hold, a training starts from the first adapter again.
 WARM_LIMITS = (1.9, 3.9)
-
 
 #: Rank of an adapter.
 RANK = 8
@@ -116,12 +115,12 @@ class Pipeline:
     guard: InitVar[ReplaySet]
     initial: Adapter = field(init=False)
     suspects: Suspects = field(init=False)
-    _guard: Guard = field(init=False)
+    _gate: Gate = field(init=False)
 
     def __post_init__(self, guard: ReplaySet) -> None:
         self.suspects = Suspects(self.cache.capacity)
         self.initial = self.versions.first.adapter
-        self._guard = Guard(guard, self.initial)
+        self._gate = Gate(self.cache, guard, self.initial)
         self.initial.check_backbone(self.backbone.layout.with_classes(len(self.classes)),
                                     self.backbone.digest)
         self._fit_classes()
@@ -169,9 +168,10 @@ class Pipeline:
 
     def _fit_classes(self) -> None:
         self.replay = self.replay.with_classes(len(self.classes))
-        self._guard = Guard(self._guard.samples.with_classes(len(self.classes)), self.initial)
         if self.cache.layout.classes < len(self.classes):
             self.cache.grow(len(self.classes))
+        self._gate = Gate(self.cache, self._gate.guard.with_classes(len(self.classes)),
+                          self.initial)
 
     def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
         """Ask for a fine-tuning; None when there is no sample to train on."""
@@ -210,8 +210,8 @@ class Pipeline:
             return Decision(False, str(error))
         held_out = self.cache.holdout_order()
         held_out = held_out[~self.suspects.among(self.cache, held_out)]
-        return judge(adapter, self.versions.current.adapter, self.cache, trained, held_out, gate,
-                     self._guard, samples_needed=not foreign)
+        return self._gate.judge(adapter, self.versions.current.adapter, trained, held_out, gate,
+                                samples_needed=not foreign)
 
     def trained_on(self, job: FineTuneJob) -> np.ndarray:
         """Give the slots (N,) of a job that still hold what it trained on."""

@@ -1,8 +1,9 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from instantft_ros.adaptation import gate
-from instantft_ros.adaptation.gate import Decision, GatePolicy, Guard
+from instantft_ros.adaptation.gate import Decision, Gate, GatePolicy
 from instantft_ros.core.adapter import Adapter
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
@@ -10,10 +11,6 @@ from instantft_ros.core.frame_ring import FrameId
 from instantft_ros.core.replay import ReplaySet
 
 LAYOUT = FeatureLayout((2,), 2)
-
-
-#: No guard sample at all.
-NO_GUARD = Guard(ReplaySet.empty(LAYOUT), Adapter.initial(LAYOUT, 'ab' * 32))
 
 
 def cache(samples: int, holdout_share: float = 0.5) -> ForwardCache:
@@ -31,10 +28,16 @@ def adapter(gain: float) -> Adapter:
                    gain * np.eye(2, dtype=np.float32)[:, None], 'ab' * 32)
 
 
+def unguarded(cache: ForwardCache) -> Gate:
+    """No guard sample at all."""
+    layout = cache.layout
+    return Gate(cache, ReplaySet.empty(layout), Adapter.initial(layout, 'ab' * 32))
+
+
 def judge(candidate: Adapter, current: Adapter, cache: ForwardCache,
           policy: GatePolicy) -> Decision:
-    return gate.judge(candidate, current, cache, cache.training_order(), cache.holdout_order(),
-                      policy, NO_GUARD)
+    return unguarded(cache).judge(candidate, current, cache.training_order(),
+                                  cache.holdout_order(), policy)
 
 
 def test_better_is_accepted_with_its_figures():
@@ -95,60 +98,89 @@ def test_what_came_after_the_training_is_not_held_against_it():
     made.add(FrameId('left', 0), None, 1, 2)  # and one that it knew otherwise
     known = made.unchanged(order, version)
     assert len(known) == 9
-    assert gate.judge(adapter(9.0), adapter(0.1), made, known, made.holdout_order(),
-                      GatePolicy(), NO_GUARD).accepted
+    assert unguarded(made).judge(adapter(9.0), adapter(0.1), known, made.holdout_order(),
+                                 GatePolicy()).accepted
     assert not judge(adapter(9.0), adapter(0.1), made, GatePolicy()).accepted
 
 
-def guard(samples: int, first: Adapter) -> Guard:
+def guarded(samples: int, first: Adapter) -> tuple[ForwardCache, Gate]:
     """Samples from before the drift: class c lies at the unit vector c here too."""
     labels = np.arange(samples) % 2
     records = [FeatureRecord.of(Features(np.eye(2, dtype=np.float32)[label],
                                          np.zeros(2, np.float32)), LAYOUT) for label in labels]
-    return Guard(ReplaySet(np.stack([each.codes for each in records]),
-                           np.stack([each.scales for each in records]),
-                           np.zeros((samples, 2), np.float32), labels), first)
-
-
-def judge_guarded(candidate: Adapter, current: Adapter, guard: Guard) -> Decision:
-    lenient = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=1.0, guard_tolerance=0.2)
     made = cache(20, 0.0)
-    return gate.judge(candidate, current, made, made.training_order(), made.holdout_order(),
-                      lenient, guard)
+    return made, Gate(made, ReplaySet(np.stack([each.codes for each in records]),
+                                      np.stack([each.scales for each in records]),
+                                      np.zeros((samples, 2), np.float32), labels), first)
+
+
+def judge_guarded(candidate: Adapter, current: Adapter,
+                  guarding: tuple[ForwardCache, Gate]) -> Decision:
+    lenient = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=1.0, guard_tolerance=0.2)
+    made, gate = guarding
+    return gate.judge(candidate, current, made.training_order(), made.holdout_order(), lenient)
 
 
 def test_what_was_known_before_the_drift_may_not_be_lost():
-    decision = judge_guarded(adapter(-1.0), adapter(1.0), guard(80, adapter(1.0)))
+    decision = judge_guarded(adapter(-1.0), adapter(1.0), guarded(80, adapter(1.0)))
     assert not decision.accepted and 'guard samples' in decision.reason
     assert decision.guard_accuracy == 0.0
-    assert judge_guarded(adapter(2.0), adapter(1.0), guard(80, adapter(1.0))).accepted
+    assert judge_guarded(adapter(2.0), adapter(1.0), guarded(80, adapter(1.0))).accepted
 
 
 def test_nor_in_a_chain_of_steps_that_are_each_tolerated():
     """The one in use is no better any more: the first adapter still is."""
-    assert not judge_guarded(adapter(-1.0), adapter(-0.5), guard(80, adapter(1.0))).accepted
+    assert not judge_guarded(adapter(-1.0), adapter(-0.5), guarded(80, adapter(1.0))).accepted
 
 
-def test_guard_answers_are_remembered_for_the_next_judgement(monkeypatch):
-    asked = []
-    right = ReplaySet.right
+def test_only_the_candidate_is_asked_where_nothing_changed(monkeypatch):
+    asked, scored = [], []
+    right, adapted_logits = ReplaySet.right, ForwardCache.adapted_logits
     monkeypatch.setattr(ReplaySet, 'right',
                         lambda self, adapter: asked.append(adapter) or right(self, adapter))
+    monkeypatch.setattr(ForwardCache, 'adapted_logits', lambda self, adapter, slots:
+                        scored.append((adapter, len(slots)))
+                        or adapted_logits(self, adapter, slots))
     first, current = adapter(1.0), adapter(1.5)
-    guarding = guard(20, first)
-    for each in (2.0, 2.5, 3.0, 3.5):
-        candidate = adapter(each)
-        before = len(asked)
-        assert judge_guarded(candidate, current, guarding).accepted
-        assert [a is candidate for a in asked[before:]] == ([True, False, False] if each == 2.0
-                                                            else [True])
-        np.testing.assert_array_equal(guarding.right(candidate), right(guarding.samples,
-                                                                       candidate))
+    made, gate = guarded(20, first)
+    for number, gain in enumerate((2.0, 2.5, 3.0, 3.5)):
+        asked.clear()
+        scored.clear()
+        made.add(FrameId('left', 0), None, number % 2, 2 + number)  # one sample has changed
+        candidate = adapter(gain)
+        assert judge_guarded(candidate, current, (made, gate)).accepted
+        assert asked == ([candidate] if number else [first, current, candidate])
+        assert scored == [(current, 1 if number else 20), (candidate, 20)]
         current = candidate
 
 
+CHANGES = st.lists(st.one_of(
+    st.tuples(st.just('label'), st.integers(0, 39), st.integers(0, 1)),
+    st.tuples(st.just('retract'), st.integers(0, 39), st.just(0)),
+    st.tuples(st.just('judge'), st.integers(0, 3), st.integers(0, 3))), max_size=40)
+
+
+@given(CHANGES)
+@settings(max_examples=60, deadline=None)
+def test_what_is_remembered_changes_no_decision(changes):
+    made, adapters = cache(20, 0.5), [adapter(gain) for gain in (-1.0, 0.5, 1.0, 2.0)]
+    features = Features(np.array([0.5, 0.25], np.float32), np.array([0, 1], np.float32))
+    remembering = unguarded(made)
+    for number, (what, index, choice) in enumerate(changes):
+        frame = FrameId('left', index)
+        if what == 'label':
+            made.add(frame, FeatureRecord.of(features, LAYOUT), choice, 2 + number)
+        elif what == 'retract':
+            made.retract(frame, 2 + number)
+        else:
+            asked = (adapters[index], adapters[choice], made.training_order(),
+                     made.holdout_order(), GatePolicy())
+            got, wanted = remembering.judge(*asked), unguarded(made).judge(*asked)
+            np.testing.assert_equal(vars(got), vars(wanted))
+
+
 def test_a_tiny_guard_set_alone_does_not_refuse():
-    assert judge_guarded(adapter(-1.0), adapter(1.0), guard(4, adapter(1.0))).accepted
+    assert judge_guarded(adapter(-1.0), adapter(1.0), guarded(4, adapter(1.0))).accepted
 
 
 def test_one_class_that_is_lost_is_refused_though_the_mean_hardly_falls():
@@ -167,9 +199,7 @@ def test_one_class_that_is_lost_is_refused_though_the_mean_hardly_falls():
     bad.b.setflags(write=True)
     bad.b[4] = 0.0
     policy = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.2)
-    empty = Guard(ReplaySet.empty(layout), good)
-    decision = gate.judge(bad, good, made, made.training_order(), made.holdout_order(), policy,
-                          empty)
+    decision = judge(bad, good, made, policy)
     assert not decision.accepted and 'class 4' in decision.reason
     assert decision.holdout_by_class[4] == 0.0 and decision.holdout_by_class[3] == 1.0
     assert decision.holdout_accuracy > 0.85
@@ -189,7 +219,6 @@ def test_a_little_lost_in_every_class_is_refused_though_in_none_it_is_significan
     bad[:, 1::2] = np.roll(bad[:, 1::2], 1, axis=0)
     current, candidate = (Adapter(layout, eye, each[:, None], 'ab' * 32) for each in (good, bad))
     policy = GatePolicy(loss_tolerance=100.0, accuracy_tolerance=0.0)
-    decision = gate.judge(candidate, current, made, made.training_order(), made.holdout_order(),
-                          policy, Guard(ReplaySet.empty(layout), current))
+    decision = judge(candidate, current, made, policy)
     assert not decision.accepted
     assert 'held-out samples' in decision.reason and 'of class' not in decision.reason
