@@ -2,20 +2,23 @@
 The classifier as a process on real DDS, training by itself: a camera of 640 x 480, an operator.
 
 Correction -> first prediction by an adapter that knows it, of the newest image (renewed) or of the
-next one, and of the next one alone; prediction latency (image published -> prediction sent) idle
-and while fine-tunings run back to back, in blocks that alternate; frames lost; CPU share by number
-of cameras; resident memory over many retrainings. Uses the harness of the node tests.
+next one, and of the next one alone; prediction latency (image published -> prediction sent) idle,
+while fine-tunings run back to back, and while another process computes as long and as often, in
+blocks that take turns; frames lost; CPU share by number of cameras; resident memory over many
+retrainings. Uses the harness of the node tests.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 from functools import partial
 import json
 import os
 from pathlib import Path
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +41,9 @@ from harness import Process, resident_mb, Robot, robot
 
 RATE_HZ = 30.0
 DIFFERENT_IMAGES = 200
+
+#: What goes on beside the predictions.
+STATES = ('idle', 'training', 'other work')
 
 
 class Bench:
@@ -82,25 +88,31 @@ class Bench:
         self._robot.wait(lambda: self._robot.status.trainings >= 1)
 
     def blocks(self, count: int, seconds: float) -> dict[str, Any]:
-        """Alternate idle blocks and blocks of fine-tunings back to back."""
+        """Take turns: idle, fine-tunings back to back, and as much work of another process."""
         reactions: list[tuple[float, float]] = []
-        latencies: dict[str, list[float]] = {'idle': [], 'training': []}
-        in_node: dict[str, list[float]] = {'idle': [], 'training': []}
+        latencies: dict[str, list[float]] = {state: [] for state in STATES}
+        in_node: dict[str, list[float]] = {state: [] for state in STATES}
         first = self._index + 1
-        for number in range(2 * count):
-            state = ('idle', 'training')[number % 2]
-            begin, end_s = self._index + 1, time.monotonic() + seconds
+
+        def watch(state: str, do: Callable[[], None]) -> int:
+            begin, end_s, done = self._index + 1, time.monotonic() + seconds, 0
             while time.monotonic() < end_s:
-                if state == 'idle':
-                    self._spin_once()
-                else:
-                    reactions.append(self._react())
+                do()
+                done += 1
             block = range(begin, self._index + 1)
             self._settle(block)
             latencies[state] += [self._latency_ms[index] for index in block
                                  if index in self._latency_ms]
             in_node[state] += [self._robot.predictions[index].latency_ms
                                for index in block if index in self._received_s]
+            return done
+
+        for _ in range(count):
+            watch('idle', self._spin_once)
+            trainings = watch('training', lambda: reactions.append(self._react()))
+            busy_s = self._robot.status.train_ms / 1e3
+            with _other_work(busy_s, max(seconds / trainings - busy_s, 0.0), seconds):
+                watch('other work', self._spin_once)
         frames = range(first, self._index + 1)
         first_s, next_image_s = np.array(reactions).T
         p99 = {state: float(np.percentile(each, 99)) for state, each in latencies.items()}
@@ -114,6 +126,7 @@ class Bench:
             'in_node_ms_p99': {state: float(np.percentile(each, 99))
                                for state, each in in_node.items()},
             'latency_ms_p99': p99, 'latency_ratio_while_training': p99['training'] / p99['idle'],
+            'latency_ratio_other_work': p99['other work'] / p99['idle'],
             'frames': len(frames),
             'frames_lost': sum(index not in self._received_s for index in frames),
             'refused': self._robot.status.trainings_refused,
@@ -230,6 +243,15 @@ def memory(robot: Robot, retrainings: int) -> dict[str, Any]:
         if number % 250 == 0:
             print(f'  {number} of {retrainings} retrainings', flush=True)
     return result
+
+
+@contextlib.contextmanager
+def _other_work(busy_s: float, rest_s: float, total_s: float) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, '-m', 'benchmark.other_work', str(busy_s), str(rest_s),
+                           str(total_s)], cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b'ready\n'
+        yield
+        process.terminate()
 
 
 def _cpu_ticks(process: Process) -> int:

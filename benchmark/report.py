@@ -141,12 +141,15 @@ def _end_to_end(results: dict[str, Any]) -> Iterable[str]:
     yield table(
         ('cache', 'retrainings', 'correction -> first prediction, ms, p50', 'p99',
          'of the next image, p50', 'p99', 'prediction latency idle, ms, p99', 'training, p99',
-         'ratio', 'frames', 'lost'),
+         'ratio', 'beside other work, p99', 'ratio', 'frames', 'lost'),
         [(samples, each['retrainings'], each['reaction_ms_p50'], each['reaction_ms_p99'],
           each['next_image_ms_p50'], each['next_image_ms_p99'],
           each['latency_ms_p99']['idle'], each['latency_ms_p99']['training'],
-          f'{each["latency_ratio_while_training"]:.2f}', each['frames'], each['frames_lost'])
+          f'{each["latency_ratio_while_training"]:.2f}', each['latency_ms_p99']['other work'],
+          f'{each["latency_ratio_other_work"]:.2f}', each['frames'], each['frames_lost'])
          for samples, each in sorted(results['caches'].items(), key=lambda item: int(item[0]))])
+    yield ('Other work: a process of the same niceness that computes as long and as often as the '
+           'fine-tunings did, while nothing is trained.\n')
     if 'cpu_share' in results:
         yield table(('cameras of 640 x 480 at 30 Hz', "classifier's share of one core, %"),
                     [(name, 100 * share) for name, share in results['cpu_share'].items()])

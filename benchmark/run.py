@@ -2,8 +2,7 @@
 Run the whole benchmark, or the quick one, and write tables and plots.
 
 `make bench` (about half an hour on two cores) or `make bench-quick` (3 to 4 minutes). What was
-computed already is kept: an accuracy cell until the sources it depends on change, a section until
-`--again SECTION`.
+computed already is kept until the sources that it depends on change, or until `--again SECTION`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,19 @@ import time
 from ament_index_python.packages import get_package_share_directory
 
 from benchmark import report
-from benchmark.cells import ROOT
+from benchmark.cells import Cells, ROOT, source_digest
 
 BENCH_ENV = str(ROOT / 'scripts' / 'in_bench_env')
 
 #: Sections in their order, the most exact ones first, while the machine is quiet; minutes.
-SECTIONS = {'speed': 3.0, 'cycles': 0.5, 'stages': 0.2, 'end_to_end': 7.0, 'accuracy': 20.0}
-QUICK = {'speed': 0.7, 'cycles': 0.5, 'stages': 0.2, 'end_to_end': 1.0, 'accuracy': 1.5}
+SECTIONS = {'speed': 3.0, 'cycles': 0.5, 'stages': 0.2, 'end_to_end': 9.0, 'accuracy': 20.0}
+QUICK = {'speed': 0.7, 'cycles': 0.5, 'stages': 0.2, 'end_to_end': 1.2, 'accuracy': 1.5}
+
+#: What a section depends on beside the package and its own module.
+SOURCES = {'speed': ('benchmark/baselines.py', 'benchmark/data.py', 'benchmark/jobs.py'),
+           'cycles': ('benchmark/jobs.py', 'hw'),
+           'end_to_end': ('benchmark/other_work.py', 'test/nodes/harness.py'),
+           'accuracy': ('benchmark/baselines.py', 'benchmark/data.py', 'benchmark/instantft.py')}
 
 
 def main() -> int:
@@ -42,14 +47,17 @@ def main() -> int:
     out = (args.out or ROOT / 'out' / ('bench-quick' if args.quick else 'bench')).resolve()
     out.mkdir(parents=True, exist_ok=True)
     minutes = QUICK if args.quick else SECTIONS
-    missing = [name for name in minutes
-               if name in args.again or not (out / f'{name}.json').exists()]
+    done = Cells(out / 'sections.jsonl', digest_of)
+    missing = [name for name in minutes if name in args.again or name not in done
+               or not (out / f'{name}.json').exists()]
     for number, name in enumerate(missing):
         left = sum(minutes[each] for each in missing[number:])
         print(f'--- {name}; about {left:.0f} minutes left in all', flush=True)
         started_s = time.monotonic()
         RUNNERS[name](out, args.quick)
-        print(f'--- {name} took {(time.monotonic() - started_s) / 60:.1f} minutes', flush=True)
+        took_min = (time.monotonic() - started_s) / 60
+        done.put(name, took_min)
+        print(f'--- {name} took {took_min:.1f} minutes', flush=True)
     results = report.collect(out, machine())
     (out / 'results.json').write_text(json.dumps(results, indent=1) + '\n')
     (out / 'report.md').write_text(report.markdown(results))
@@ -58,6 +66,12 @@ def main() -> int:
         print(f'  {name:34s} {value:.2f}')
     print(f'\n  {out}/report.md and the plots beside it')
     return 0
+
+
+def digest_of(section: str) -> str:
+    """Hash what a section's results depend on."""
+    return source_digest('instantft_ros', 'native', f'benchmark/{section}.py',
+                         *SOURCES.get(section, ()))
 
 
 def _speed(out: Path, quick: bool) -> None:

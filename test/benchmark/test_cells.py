@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark import report
+from benchmark import report, run
 from benchmark.cells import Cells, source_digest
 
 
@@ -29,6 +29,10 @@ def test_what_was_computed_is_not_computed_again(tmp_path, capsys):
 def test_the_digest_depends_on_what_is_named():
     assert source_digest('benchmark') == source_digest('benchmark')
     assert source_digest('benchmark') != source_digest('native')
+
+
+def test_every_section_names_sources_of_its_own():
+    assert len({run.digest_of(section) for section in run.SECTIONS}) == len(run.SECTIONS)
 
 
 def test_comparison_is_paired_by_seed():
