@@ -529,6 +529,7 @@ class Trainer {
       low[r] = load(x) * u[r];
       high[r] = load(x + kLanes) * u[r];
     }
+#pragma GCC unroll 8
     for (int64_t s = 1; s < count; ++s) {
       x += shape_.width;
       u += shape_.heads;
