@@ -80,6 +80,7 @@ def run(drift: str, case: str, count: int, seed: int, defended: bool) -> dict[st
             pipeline.correct(Correction('camera', Selector.STAMP, int(said[number]), 1, number))
         for _ in range(8):  # the node looks at some with each training; here there are only four
             pipeline.suspects.look(pipeline.cache)
+            pipeline.suspects.look_again(pipeline.cache)
         job = pipeline.job(policy, 0)
         assert job is not None
         decision, _ = pipeline.adopt(accelerator.fine_tune(job), job,

@@ -174,7 +174,11 @@ class Pipeline:
                           self.initial)
 
     def job(self, policy: TrainingPolicy, accelerator_version: int) -> FineTuneJob | None:
-        """Ask for a fine-tuning; None when there is no sample to train on."""
+        """
+        Ask for a fine-tuning; None when there is no sample to train on.
+
+        While it is under way `suspects.look_again` has time to look at older samples.
+        """
         self.suspects.look(self.cache)
         order = self.cache.training_order()
         order = order[~self.quarantined(order, policy.quarantine_share)]

@@ -20,9 +20,9 @@ NEIGHBOURS, AGREEING = 5, 3
 #: The taps nearest to the logits tell classes apart best, and are short.
 TAPS = 2
 
-#: Changed samples that are looked at in one go at most, and how many samples at least, so that old
-#: ones get their turn; fewer in a cache that is larger than this, so that no image has to wait.
-AT_ONCE, AT_LEAST, CACHE = 128, 32, 1024
+#: Changed samples that are looked at in one go at most, and old ones; fewer in a cache that is
+#: larger than this, so that no image has to wait.
+CHANGED, OLD, CACHE = 128, 32, 1024
 
 
 class Suspects:
@@ -35,16 +35,23 @@ class Suspects:
         self._embeddings = np.zeros((capacity, 0), np.float32)
 
     def look(self, cache: ForwardCache) -> None:
-        """Look at samples that changed, or at those that were looked at longest ago."""
-        slots = np.concatenate([cache.training_order(), cache.holdout_order()])
-        if len(slots) <= NEIGHBOURS:
+        """Look at samples that changed, before they are trained on."""
+        slots = _all(cache)
+        changed = slots[cache.written_at(slots) > self._looked_at[slots]]
+        self._look_at(cache, slots, changed, max(OLD, int(_share(slots) * CHANGED)))
+
+    def look_again(self, cache: ForwardCache) -> None:
+        """Look at some that were looked at before: what stands around them has changed."""
+        slots = _all(cache)
+        self._look_at(cache, slots, slots, int(np.ceil(_share(slots) * OLD)))
+
+    def _look_at(self, cache: ForwardCache, slots: np.ndarray, chosen: np.ndarray,
+                 most: int) -> None:
+        """Look at those among the chosen that were looked at longest ago."""
+        if len(slots) <= NEIGHBOURS or len(chosen) == 0:
             return
         self._embed(cache, slots)
-        fresh = cache.written_at(slots) > self._looked_at[slots]
-        order = np.lexsort((self._looked_at[slots], ~fresh))
-        share = min(CACHE / len(slots), 1.0)
-        most, least = max(AT_LEAST, int(share * AT_ONCE)), int(np.ceil(share * AT_LEAST))
-        chosen = slots[order[:min(max(fresh.sum(), least), most)]]
+        chosen = chosen[np.argsort(self._looked_at[chosen], kind='stable')[:most]]
         self._suspect[chosen] = suspect(cache, chosen, slots, self._embeddings)
         self._looked_at[chosen] = cache.version
 
@@ -63,6 +70,14 @@ class Suspects:
         seen = cache.written_at(slots) <= self._looked_at[slots]
         suspected: np.ndarray = self._suspect[slots] & seen
         return suspected
+
+
+def _all(cache: ForwardCache) -> np.ndarray:
+    return np.concatenate([cache.training_order(), cache.holdout_order()])
+
+
+def _share(slots: np.ndarray) -> float:
+    return min(CACHE / max(len(slots), 1), 1.0)
 
 
 def suspect(cache: ForwardCache, slots: np.ndarray, voters: np.ndarray,

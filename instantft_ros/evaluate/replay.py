@@ -160,6 +160,7 @@ class Replay:
     def _train(self, position: float) -> None:
         log, pipeline = self.log, self._pipeline
         job = pipeline.job(self._policy, self._held)
+        pipeline.suspects.look_again(pipeline.cache)
         if job is None:
             return
         try:

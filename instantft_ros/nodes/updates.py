@@ -245,8 +245,9 @@ class Updates:
             TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start,
                            p.quarantine_share, p.weight_decay, p.fit_logits),
             self._trainer.held_version(self._pipeline.cache.session))
-        self._note_suspects()
-        self._taken = self._trigger.started(time.monotonic())
+        now_s = time.monotonic()
+        self._slack.later(self._note_suspects, now_s)  # no training has to wait for it
+        self._taken = self._trigger.started(now_s)
         if job is None:
             return False
         self._parent = self._pipeline.versions.current.number
@@ -254,6 +255,7 @@ class Updates:
         return True
 
     def _note_suspects(self) -> None:
+        self._pipeline.suspects.look_again(self._pipeline.cache)
         slots = self._pipeline.cache.training_order()
         suspects = int(self._pipeline.suspects.among(self._pipeline.cache, slots).sum())
         self._status.suspects = suspects

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from instantft_ros.adaptation.quarantine import AT_LEAST, Suspects
+from instantft_ros.adaptation.quarantine import CHANGED, OLD, Suspects
 from instantft_ros.core.features import FeatureLayout, FeatureRecord, Features
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId
@@ -28,6 +28,7 @@ def suspected(cache: ForwardCache, passes: int = 3) -> set[int]:
     suspects = Suspects(cache.capacity)
     for _ in range(passes):
         suspects.look(cache)
+        suspects.look_again(cache)
     slots = np.concatenate([cache.training_order(), cache.holdout_order()])
     return {frame.stamp_ns for frame in cache.frames_in(slots[suspects.among(cache, slots)])}
 
@@ -53,9 +54,9 @@ def test_many_samples_are_looked_at_in_parts_and_changed_ones_first():
     cache = filled({}, 'right')
     suspects = Suspects(cache.capacity)
     slots = np.concatenate([cache.training_order(), cache.holdout_order()])
-    for _ in range(1 + 300 // AT_LEAST):
+    for looks in range(1, 4):
         suspects.look(cache)
-    assert (suspects._looked_at[slots] >= 0).all()
+        assert (suspects._looked_at[slots] >= 0).sum() == min(looks * CHANGED, 300)
     assert not suspects.among(cache, slots).any()
     slot = slots[-1]  # the last in turn
     (frame,) = cache.frames_in(np.array([slot]))
@@ -72,3 +73,24 @@ def test_the_last_taps_are_those_of_the_samples(count):
     start = LAYOUT.dim - sum(LAYOUT.tap_sizes[-count:])
     x, _, _ = cache.samples(slots)
     np.testing.assert_array_equal(cache.last_taps(slots, count), x[:, start:])
+
+
+def test_those_looked_at_longest_ago_get_their_turn():
+    """Neighbours that came later say of a sample what those before them could not."""
+    cache = filled({0: 1, 1: 1, 2: 2}, 'right', samples=6)
+    suspects = Suspects(cache.capacity)
+    suspects.look(cache)
+    odd = cache.slots_of([FrameId('left', 0)])
+    assert not suspects.among(cache, odd).any()
+    later = filled({0: 1}, 'right')
+    for number in range(6, 300):
+        slot = later.slots_of([FrameId('left', number)])
+        x, logits, labels = later.samples(slot)
+        cache.add(FrameId('left', number), FeatureRecord.of(Features(x[0], logits[0]), LAYOUT),
+                  int(labels[0]), 1)
+    for _ in range(3):
+        suspects.look(cache)
+    assert not suspects.among(cache, odd).any(), 'nobody has looked again yet'
+    for _ in range(1 + 300 // OLD):
+        suspects.look_again(cache)
+    assert suspects.among(cache, odd).all()

@@ -46,6 +46,7 @@ def expected(recording) -> list[tuple[int, int, int]]:
             pipeline.correct(Correction(view, Selector.STAMP, recording.belt.label(done), 1,
                                         recording.time_ns(done)))
             job = pipeline.job(TrainingPolicy(), 0)
+            pipeline.suspects.look_again(pipeline.cache)
             if job is not None:
                 pipeline.adopt(accelerator.fine_tune(job), job, 0, GatePolicy())
         image = recording.pixels(index)
