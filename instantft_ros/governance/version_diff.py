@@ -35,7 +35,8 @@ def diff(store: VersionStore, before: int, after: int) -> VersionDiff:
     if adapter.layout != other.layout:
         raise VersionError(f'version {before} is for {adapter.layout}, version {after} for '
                            f'{other.layout}: they cannot be compared')
-    figures = [asdict(each.figures) | {'train_ms': each.train_ms} for each in (one, two)]
+    figures = [asdict(each.figures) | {'train_ms': each.train_ms, 'logit_scale': of.logit_scale}
+               for each, of in ((one, adapter), (two, other))]
     return VersionDiff(
         0.0 if one.digest == two.digest else map_distance(adapter, other),
         map_distance(adapter, None), {name: (figures[0][name], figures[1][name])

@@ -94,6 +94,7 @@ def test_two_versions_side_by_side(versions, run):
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
     assert ['loss', '0.25', '0.1667'] in rows and ['corrections:', 'a', '1', '2'] in rows
+    assert ['logit_scale', '1', '1'] in rows
     assert 'weights: the maps differ by' in out
     assert 'differ by 0, 0 %' in run('diff', 1, 1)[1]
 
