@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument('--quick', action='store_true')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cells = open_cells(args.out)
+    cells = open_cells(args.out, args.dataset)
     benchmark = Benchmark(args.dataset, cells)
     if args.quick:
         quick(benchmark)
@@ -73,9 +73,13 @@ def whole(benchmark: Benchmark) -> None:
     benchmark.over_epochs('45', 1024, 2)
 
 
-def open_cells(path: Path) -> Cells:
-    """Open a file of results."""
-    baseline, own = source_digest(*SOURCES), source_digest(*OWN_SOURCES)
+def open_cells(path: Path, dataset: str) -> Cells:
+    """Open a file of results, which depend on the frozen network too: all on its weights."""
+    backbone, _ = data.backbone_of(dataset)
+    network = data.manifest_of(dataset).parent / backbone.manifest.network
+    weights = baselines.LeNet5(network, 'FT-All').digest()
+    baseline = f'{source_digest(*SOURCES)} {weights}'
+    own = f'{source_digest(*OWN_SOURCES)} {backbone.digest}'
 
     def digest_of(key: str) -> str:
         what, method = key.split('/')[:2]

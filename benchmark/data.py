@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmark.cells import ROOT
+from benchmark.cells import ROOT, source_digest
 from instantft_ros.core.backbone import Backbone
 from instantft_ros.core.replay import ReplaySet
 from instantft_ros.models import DEFAULT_MANIFEST
@@ -34,7 +34,7 @@ def manifest_of(dataset: str) -> Path:
     """Give the manifest of a data set's LeNet-5; MNIST's is trained on first use."""
     if dataset == 'fashion-mnist':
         return DEFAULT_MANIFEST
-    folder = OUT / 'models' / dataset
+    folder = OUT / 'models' / f'{dataset}-{source_digest("instantft_ros/training")}'
     if not (folder / 'replay.npz').exists():
         from instantft_ros.training import lenet
         lenet.main(['--dataset', dataset, '--out', str(folder), '--cache', str(DATA)])

@@ -142,8 +142,8 @@ def test_it_asks_for_labels_where_it_is_least_sure(robot):
     robot.wait(lambda: len(asked) >= 2)
     for request in asked[:2]:
         index = request.header.stamp.sec
-        scores = sorted(shown[index].scores)
-        assert request.uncertainty == np.float32(1 - (scores[-1] - scores[-2]))
+        scores = np.sort(np.float32(shown[index].scores))
+        assert request.uncertainty == np.float32(1) - (scores[-1] - scores[-2])
         assert request.class_name == shown[index].class_name
         assert request.uncertainty >= 0.3
     between = range(asked[0].header.stamp.sec + 1, asked[1].header.stamp.sec)
