@@ -19,8 +19,7 @@ from instantft_ros.core.manifest import Manifest, sha256_of
 from instantft_ros.training import datasets, replay
 
 #: Layer inputs of LeNet-5 on 28x28, in forward order: the network's input, then each pooled or
-#: rectified activation that feeds a next layer, each less its mean over the training images (see
-#: doc/method.md). D = 784 + 864 + 256 + 120 + 84 = 2,108.
+#: rectified activation that feeds a next layer. D = 784 + 864 + 256 + 120 + 84 = 2,108.
 TAPS = (('image', 784), ('pool1', 864), ('pool2', 256), ('fc1', 120), ('fc2', 84))
 
 
@@ -46,7 +45,6 @@ def main(argv: list[str] | None = None) -> int:
     x_train, y_train, x_test, y_test = datasets.load(args.dataset, args.cache)
     network = build()
     accuracy = train(network, x_train, y_train, x_test, y_test, args.epochs, args.seed)
-    centre(network, x_train)
     export(network, args.out, args.dataset, accuracy)
     replay.write(args.out / 'manifest.json', x_train, y_train, per_class=16)
     print(f'wrote {args.out}/model.onnx, manifest.json and replay.npz, test accuracy '
@@ -66,15 +64,13 @@ def build():
             self.conv1, self.conv2 = nn.Conv2d(1, 6, 5), nn.Conv2d(6, 16, 5)
             self.fc1, self.fc2 = nn.Linear(256, 120), nn.Linear(120, 84)
             self.fc3 = nn.Linear(84, 10)
-            self.means = (0.0,) * len(TAPS)  # constants of the exported graph, not weights
 
         def forward(self, image):
             pool1 = torch.max_pool2d(torch.relu(self.conv1(image)), 2)
             pool2 = torch.max_pool2d(torch.relu(self.conv2(pool1)), 2)
             fc1 = torch.relu(self.fc1(pool2.flatten(1)))
             fc2 = torch.relu(self.fc2(fc1))
-            taps = (image.flatten(1), pool1.flatten(1), pool2.flatten(1), fc1, fc2)
-            return (self.fc3(fc2), *(tap - mean for tap, mean in zip(taps, self.means)))
+            return (self.fc3(fc2), image.flatten(1), pool1.flatten(1), pool2.flatten(1), fc1, fc2)
 
     return LeNet5()
 
@@ -83,8 +79,12 @@ def train(network, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray,
           y_test: np.ndarray, epochs: int, seed: int) -> float:
     """Train with Adam and a cosine-annealed learning rate; return the test accuracy in [0, 1]."""
     import torch
-    x, y = _tensor(x_train), torch.from_numpy(y_train)
-    x_held_out, y_held_out = _tensor(x_test), torch.from_numpy(y_test)
+
+    def tensor(images: np.ndarray):
+        return torch.from_numpy(images.astype(np.float32) / 255.0).unsqueeze(1)
+
+    x, y = tensor(x_train), torch.from_numpy(y_train)
+    x_held_out, y_held_out = tensor(x_test), torch.from_numpy(y_test)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, weight_decay=1e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     generator = torch.Generator().manual_seed(seed)
@@ -104,22 +104,6 @@ def train(network, x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray,
         print(f'epoch {epoch:2d}/{epochs}  test accuracy {accuracy:.2%}  {left_s:3.0f} s left',
               flush=True)
     return accuracy
-
-
-def centre(network, images: np.ndarray) -> None:
-    """Have the network give its taps less their means over these images (N, 28, 28) uint8."""
-    import torch
-    sums = [torch.zeros(size, dtype=torch.float64) for _, size in TAPS]
-    with torch.no_grad():
-        for batch in _tensor(images).split(1000):
-            for total, tap in zip(sums, network(batch)[1:]):
-                total += tap.double().sum(0)
-    network.means = tuple((total / len(images)).float() for total in sums)
-
-
-def _tensor(images: np.ndarray):
-    import torch
-    return torch.from_numpy(images.astype(np.float32) / 255.0).unsqueeze(1)
 
 
 def export(network, out: Path, dataset: str, accuracy: float) -> None:
