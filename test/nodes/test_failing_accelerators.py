@@ -202,7 +202,7 @@ def against(goal: FineTune.Goal) -> FineTune.Result:
     (lambda goal: FineTune.Result(status=77), 'trainings_failed', 'failed'),
     (lambda goal: good(goal, a=filled(goal, 'a', 3e38), b=filled(goal, 'b', 3e38)),
      'trainings_refused', 'refused'),
-    (lambda goal: against(goal), 'trainings_refused', 'loss'),
+    (against, 'trainings_refused', 'loss'),
 ])
 def test_garbage_never_goes_live(robot, fake, answer, counter, words):
     fake(answer)
