@@ -74,12 +74,9 @@ def whole(benchmark: Benchmark) -> None:
 
 
 def open_cells(path: Path, dataset: str) -> Cells:
-    """Open a file of results, which depend on the frozen network too: all on its weights."""
-    backbone, _ = data.backbone_of(dataset)
-    network = data.manifest_of(dataset).parent / backbone.manifest.network
-    weights = baselines.LeNet5(network, 'FT-All').digest()
-    baseline = f'{source_digest(*SOURCES)} {weights}'
-    own = f'{source_digest(*OWN_SOURCES)} {backbone.digest}'
+    """Open a file of results, which all depend on the frozen network too."""
+    network = data.backbone_of(dataset)[0].digest
+    baseline, own = (f'{source_digest(*each)} {network}' for each in (SOURCES, OWN_SOURCES))
 
     def digest_of(key: str) -> str:
         what, method = key.split('/')[:2]

@@ -529,7 +529,7 @@ class Trainer {
       low[r] = load(x) * u[r];
       high[r] = load(x + kLanes) * u[r];
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 8  // or half of the instructions would only count
     for (int64_t s = 1; s < count; ++s) {
       x += shape_.width;
       u += shape_.heads;

@@ -36,13 +36,13 @@ class Suspects:
 
     def look(self, cache: ForwardCache) -> None:
         """Look at samples that changed, before they are trained on."""
-        slots = _all(cache)
+        slots = cache.slots()
         changed = slots[cache.written_at(slots) > self._looked_at[slots]]
         self._look_at(cache, slots, changed, max(OLD, int(_share(slots) * CHANGED)))
 
     def look_again(self, cache: ForwardCache) -> None:
         """Look at some that were looked at before: what stands around them has changed."""
-        slots = _all(cache)
+        slots = cache.slots()
         self._look_at(cache, slots, slots, int(np.ceil(_share(slots) * OLD)))
 
     def _look_at(self, cache: ForwardCache, slots: np.ndarray, chosen: np.ndarray,
@@ -70,10 +70,6 @@ class Suspects:
         seen = cache.written_at(slots) <= self._looked_at[slots]
         suspected: np.ndarray = self._suspect[slots] & seen
         return suspected
-
-
-def _all(cache: ForwardCache) -> np.ndarray:
-    return np.concatenate([cache.training_order(), cache.holdout_order()])
 
 
 def _share(slots: np.ndarray) -> float:

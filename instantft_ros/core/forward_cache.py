@@ -240,6 +240,10 @@ class ForwardCache:
         """Give the slots kept for validation, (N,) int64."""
         return self._slots(holdout=True)
 
+    def slots(self) -> np.ndarray:
+        """Give all slots that hold a sample, (N,) int64: those to train on, then the others."""
+        return np.concatenate([self.training_order(), self.holdout_order()])
+
     def unchanged(self, slots: np.ndarray, version: int) -> np.ndarray:
         """Give those of some slots that hold what they held at a version; others are left out."""
         slots = slots[slots < self.capacity]

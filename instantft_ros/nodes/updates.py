@@ -269,7 +269,7 @@ class Updates:
     def suspects(self) -> list[str]:
         """Name the suspect corrections: view, stamp, and the class that was said."""
         cache = self._pipeline.cache
-        slots = np.concatenate([cache.training_order(), cache.holdout_order()])
+        slots = cache.slots()
         found = cache.frames_in(slots[self._pipeline.suspects.among(cache, slots)])
         names = self._pipeline.classes.names
         return [f'{frame.view} {frame.stamp_ns} {names[label]}' for frame in sorted(found)

@@ -29,7 +29,7 @@ def suspected(cache: ForwardCache, passes: int = 3) -> set[int]:
     for _ in range(passes):
         suspects.look(cache)
         suspects.look_again(cache)
-    slots = np.concatenate([cache.training_order(), cache.holdout_order()])
+    slots = cache.slots()
     return {frame.stamp_ns for frame in cache.frames_in(slots[suspects.among(cache, slots)])}
 
 
@@ -53,7 +53,7 @@ def test_few_samples_say_nothing():
 def test_many_samples_are_looked_at_in_parts_and_changed_ones_first():
     cache = filled({}, 'right')
     suspects = Suspects(cache.capacity)
-    slots = np.concatenate([cache.training_order(), cache.holdout_order()])
+    slots = cache.slots()
     for looks in range(1, 4):
         suspects.look(cache)
         assert (suspects._looked_at[slots] >= 0).sum() == min(looks * CHANGED, 300)
