@@ -99,6 +99,7 @@ def learn(pipeline: Pipeline, accelerator: Accelerator, correction: Correction,
     pipeline.correct(correction)
     job = pipeline.job(TrainingPolicy(CORE['optimizer'], CORE['epochs'], CORE['batch_size'], rate,
                                       CORE['warm_start']), 0)
+    pipeline.suspects.look_again(pipeline.cache)
     if job is not None:
         pipeline.adopt(accelerator.fine_tune(job), job, pipeline.versions.current.number,
                        GatePolicy())
