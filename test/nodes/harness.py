@@ -5,11 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+import fcntl
 import itertools
 import os
 from pathlib import Path
 import signal
 import subprocess
+import tempfile
 import time
 from typing import Any
 
@@ -35,13 +37,30 @@ from instantft_ros.nodes import qos
 #: Longest wait for anything, seconds: generous, as nothing is timed here.
 PATIENCE_S = 30.0
 
-_domains = itertools.count(os.getpid())
+#: Runs that go on at once use different blocks of DDS domains, 1 to 100.
+BLOCKS, DOMAINS = 5, 20
+
+
+def _free_domains() -> Iterator[int]:
+    """Give the domains of a block that no other run on this machine holds, round and round."""
+    for block in (number % BLOCKS for number in range(os.getpid(), os.getpid() + BLOCKS)):
+        try:
+            lock = (Path(tempfile.gettempdir()) / f'instantft_ros_domains_{block}').open('a')
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another run has it, or another user's did
+            continue
+        for number in itertools.count():  # the lock is held as long as this lives
+            yield 1 + DOMAINS * block + number % DOMAINS
+    raise RuntimeError(f'{BLOCKS} runs go on already')
+
+
+_domains = _free_domains()
 
 
 def environment() -> dict[str, str]:
     """Give an environment with a DDS domain of its own, on the loopback."""
     profile = Path(get_package_share_directory('instantft_ros')) / 'config' / 'fastdds.xml'
-    return {**os.environ, 'ROS_DOMAIN_ID': str(1 + next(_domains) % 100),
+    return {**os.environ, 'ROS_DOMAIN_ID': str(next(_domains)),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_PYTHON_CHECK_FIELDS': '1',
             'FASTRTPS_DEFAULT_PROFILES_FILE': str(profile), 'PYTHONUNBUFFERED': '1'}
 
