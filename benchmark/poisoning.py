@@ -28,7 +28,7 @@ from instantft_ros.core.corrections import Correction, Selector
 from instantft_ros.core.forward_cache import ForwardCache
 from instantft_ros.core.frame_ring import FrameId, FrameRing
 from instantft_ros.core.replay import ReplaySet
-from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, TrainingPolicy
+from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, RANK, TrainingPolicy
 
 DATASET, ATTACKED, CALLED = 'fashion-mnist', 0, 4
 CASES = ('honest', 'mistakes alone', '10 % wrong', '20 % wrong', '30 % wrong', 'flip', 'flood')
@@ -55,7 +55,7 @@ def make_pipeline(count: int, defended: bool) -> Pipeline:
     backbone, replay = data.backbone_of(DATASET)
     return Pipeline(
         backbone, FrameRing(['camera'], count), ForwardCache(backbone.layout, 1024, 0.1),
-        VersionHistory(Adapter.initial(backbone.layout, backbone.digest, 16)),
+        VersionHistory(Adapter.initial(backbone.layout, backbone.digest, RANK)),
         ClassList(backbone.manifest.classes, 10), replay,
         ReplaySet.load(backbone, GUARD_PER_CLASS if defended else 0, skip=8))
 
