@@ -21,7 +21,7 @@ def source_digest(*sources: str) -> str:
     for source in sources:
         path = ROOT / source
         for file in sorted(path.rglob('*')) if path.is_dir() else [path]:
-            if file.suffix in ('.py', '.cpp', '.hpp', '.h', '.sv'):
+            if file.suffix in ('.py', '.cpp', '.hpp', '.h', '.sv', '.onnx'):
                 state.update(file.read_bytes())
     return state.hexdigest()[:16]
 
