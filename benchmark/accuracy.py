@@ -55,7 +55,7 @@ def main() -> None:
 def quick(benchmark: Benchmark) -> None:
     """Compute a few cells, tuned over as many settings as there is time for."""
     benchmark.tune(('LoRA-All', 'FT-All'), seeds=1, labels=(1024,), angles=('75',),
-                   settings=baselines.SETTINGS[:10:2])
+                   settings=baselines.SETTINGS[:14:2])
     benchmark.evaluate(('LoRA-All', 'FT-All'), ('InstantFT',), ('45', '75'), (1024,), 1)
 
 
@@ -109,8 +109,10 @@ class Benchmark:
                               if key.startswith(f'tuning/{method}/{number}/')])
                      for number in range(len(settings))]
             best = settings[int(np.argmax(means))]
-            self._cells.put(f'setting/{method}', [best.optimizer, best.rate, best.decay,
-                                                  float(max(means))])
+            tried = [each.rate for each in settings if each.optimizer == best.optimizer]
+            self._cells.put(f'setting/{method}', [
+                best.optimizer, best.rate, best.decay, float(max(means)),
+                best.rate in (min(tried), max(tried))])
 
     def _tuned(self, key: str, settings: tuple[baselines.Setting, ...]) -> float:
         _, method, number, angle, count, seed = key.split('/')
@@ -126,7 +128,7 @@ class Benchmark:
         def compute(key: str) -> float:
             _, method, drift, count, seed = key.split('/')
             if _is_baseline(method):
-                optimizer, rate, decay, _ = self._cells[
+                optimizer, rate, decay, *_ = self._cells[
                     f'setting/{method.removesuffix(WITH_REPLAY)}']
                 return self._baseline(method, drift, int(count), int(seed),
                                       baselines.Setting(optimizer, rate, decay), False)
@@ -183,7 +185,7 @@ class Benchmark:
                 adapter: Adapter = instantft.train(self._dataset, angle, variant,
                                                    split.train[:count], int(seed))
                 return instantft.accuracy(self._dataset, angle, adapter, split.test)
-            optimizer, rate, decay, _ = self._cells[f'setting/{method}']
+            optimizer, rate, decay, *_ = self._cells[f'setting/{method}']
             return self._baseline(method, angle, count, int(seed),
                                   baselines.Setting(optimizer, rate, decay), False, int(epochs))
 

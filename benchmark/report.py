@@ -168,7 +168,8 @@ def _accuracy(results: dict[str, Any]) -> Iterable[str]:
                     if key.startswith('setting/')}
         yield 'Tuned settings: ' + ', '.join(
             f'{method} {optimizer} {rate:g}{" falling" if decay else ""}'
-            for method, (optimizer, rate, decay, _) in settings.items()) + '.\n'
+            + (' (at the edge of the rates tried)' if edge else '')
+            for method, (optimizer, rate, decay, _, edge) in settings.items()) + '.\n'
         yield table(
             ('angle', 'labels', 'frozen', 'LoRA-All', 'FT-All', 'InstantFT', 'minus LoRA-All',
              '±', 'minus FT-All'),

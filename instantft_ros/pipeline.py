@@ -58,7 +58,7 @@ class TrainingPolicy:
 
     optimizer: str = 'adam'
     epochs: int = 0
-    batch_size: int = 20
+    batch_size: int = 32
     rate: float = 0.0
     warm_start: bool = False
     quarantine_share: float = 0.1

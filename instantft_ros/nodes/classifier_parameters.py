@@ -57,7 +57,7 @@ class ClassifierParameters:
                                choices=OPTIMIZERS, live=True)
     epochs: int = parameter(0, 'passes over the cache in one fine-tuning; 0: more for few samples',
                             low=0, high=1000, live=True)
-    batch_size: int = parameter(20, 'samples per step; the KV260 has 1 alone', low=1, high=65_536,
+    batch_size: int = parameter(32, 'samples per step; the KV260 has 1 alone', low=1, high=65_536,
                                 live=True)
     rate: float = parameter(0.0, 'learning rate relative to the size of the features; 0: what '
                             'suits the optimizer', low=0.0, high=1e3, live=True)
