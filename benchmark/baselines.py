@@ -26,7 +26,7 @@ class Setting:
     decay: bool
 
 
-#: Every method is tuned over the same settings; the best must not lie at an edge.
+#: Every method is tuned over the same settings; the report tells where the best is at an edge.
 RATES = {'adam': (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2),
          'sgd': (0.02, 0.05, 0.1, 0.2, 0.5)}
 SETTINGS = tuple(Setting(optimizer, rate, decay)
