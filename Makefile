@@ -1,7 +1,7 @@
 # make demo   run the demo, headless, in about 90 s       -> out/demo/   (BACKEND=sim: on the RTL)
 # make test   linter, type checker, every test            (make lint, make pytest: parts of it)
 # make hw-test     the accelerator's tests alone          make hw-report   resources, cycles
-# make bench  the benchmark, half an hour, resumable    make bench-quick   3 to 4 minutes, once set up
+# make bench  the benchmark, over an hour, resumable    make bench-quick   3 to 4 minutes, once set up
 # make faults  the fault campaign, about 10 minutes      make soak   2,000 retrainings
 # make fuzz   the decoders, guided by coverage, for ten minutes (x86-64, Python 3.11 and later)
 # make flood  four cameras and 10,000 corrections a second, for a minute
