@@ -46,6 +46,7 @@ VARIANTS = {
     'without replay': Variant(replay=False),
     'without weight decay': Variant(TrainingPolicy(weight_decay=0.0)),
     'frozen logits as they are': Variant(TrainingPolicy(fit_logits=False)),
+    'without logit adjustment': Variant(TrainingPolicy(logit_adjustment=0.0)),
     'warm start, 4 fine-tunings': Variant(TrainingPolicy(warm_start=True), chunks=4),
     'cold start, 4 fine-tunings': Variant(chunks=4),
     'SGD, batch 1, rank 4 (as the core)': Variant(CORE_POLICY, 4),

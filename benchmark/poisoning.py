@@ -2,10 +2,10 @@
 Wrong labels: how far below the frozen network they may take the classifier.
 
 Fashion-MNIST through the package's own pipeline, with gate, guard set and quarantine as the node
-has them, and without; four trainings on growing shares of the corrections. Corrections: honest
-ones of random frames, of mistakes alone, 10 to 30 % with a wrong class at random, all frames of
-one class called another (a targeted flip), and every frame called one class (a flood). On images
-that no choice used.
+has them, and without; frame after frame, with a training whenever an eighth more is corrected,
+eight at least. Corrections: honest ones of any frame, of those alone that the adapter in use has
+wrong, 10 to 30 % with a wrong class at random, all frames of one class called another (a targeted
+flip), and every frame called one class (a flood). On images that no choice used.
 Writes out/bench/poisoning.json and poisoning.md.
 """
 
@@ -33,21 +33,19 @@ from instantft_ros.pipeline import GUARD_PER_CLASS, Pipeline, RANK, TrainingPoli
 DATASET, ATTACKED, CALLED = 'fashion-mnist', 0, 4
 CASES = ('honest', 'mistakes alone', '10 % wrong', '20 % wrong', '30 % wrong', 'flip', 'flood')
 
+DRIFTS, CHECKED = ('0', '15', '45', '75'), (64, 256, 1024)
+
 #: Open to everything: what the defence is held against.
 NO_GATE = GatePolicy(100.0, 1.0, 1.0)
 
 
-def labels_for(case: str, truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Give what the operator says of frames with these true labels (N,)."""
-    said = truth.copy()
-    if case.endswith('wrong'):
-        wrong = rng.random(len(said)) < int(case.split()[0]) / 100
-        said[wrong] = (said[wrong] + rng.integers(1, 10, int(wrong.sum()))) % 10
-    elif case == 'flip':
-        said[said == ATTACKED] = 6
-    elif case == 'flood':
-        said[:] = CALLED
-    return said
+def said_of(case: str, truth: int, rng: np.random.Generator) -> int:
+    """Give what the operator says of a frame with this true label."""
+    if case.endswith('wrong') and rng.random() < int(case.split()[0]) / 100:
+        return int(truth + rng.integers(1, 10)) % 10
+    if case == 'flip' and truth == ATTACKED:
+        return 6
+    return CALLED if case == 'flood' else truth
 
 
 def make_pipeline(count: int, defended: bool) -> Pipeline:
@@ -60,38 +58,65 @@ def make_pipeline(count: int, defended: bool) -> Pipeline:
         ReplaySet.load(backbone, GUARD_PER_CLASS if defended else 0, skip=8))
 
 
-def run(drift: str, case: str, count: int, seed: int, defended: bool) -> dict[str, Any]:
-    """Correct and train in four steps; gives accuracies in percent."""
+def run(drift: str, case: str, seed: int, defended: bool) -> list[dict[str, float]]:
+    """Show, correct and train; gives accuracies in percent after each of `CHECKED` corrections."""
     rng = np.random.default_rng(seed)
-    part = data.split(DATASET, seed, tuning=False)
-    truth, logits = data.labels_of(DATASET), data.features_of(DATASET, drift)[1]
-    rows = part.train
-    if case == 'mistakes alone':
-        rows = rows[logits[rows].argmax(axis=1) != truth[rows]]
-    rows = rows[:count]
-    said = labels_for(case, truth[rows], rng)
-    images, pipeline, accelerator = data.drifted(DATASET, drift), make_pipeline(count, defended), \
-        CpuBackend()
-    policy = TrainingPolicy(quarantine_share=0.1 if defended else 1.0)
-    refused = 0
-    for step in range(4):
-        for number in range(len(rows) * step // 4, len(rows) * (step + 1) // 4):
-            pipeline.classify(FrameId('camera', number), images[rows[number]])
-            pipeline.correct(Correction('camera', Selector.STAMP, int(said[number]), 1, number))
-        for _ in range(8):  # the node looks at some with each training; here there are only four
-            pipeline.suspects.look(pipeline.cache)
-            pipeline.suspects.look_again(pipeline.cache)
-        job = pipeline.job(policy, 0)
-        assert job is not None
-        decision, _ = pipeline.adopt(accelerator.fine_tune(job), job,
-                                     pipeline.versions.current.number,
-                                     GatePolicy() if defended else NO_GATE)
-        refused += not decision.accepted
+    part, truth = data.split(DATASET, seed, tuning=False), data.labels_of(DATASET)
+    images, pipeline = data.drifted(DATASET, drift), make_pipeline(len(part.train), defended)
     x, z0 = (each[part.test[:2000]] for each in data.features_of(DATASET, drift))
     right = truth[part.test[:2000]]
-    adapted = pipeline.versions.current.adapter(x, z0).argmax(axis=1) == right
-    return {'frozen': 100 * float((z0.argmax(axis=1) == right).mean()),
-            'adapted': 100 * float(adapted.mean()), 'refused': refused}
+    corrected = trained = refused = 0
+    checked: list[dict[str, float]] = []
+    for number, row in enumerate(part.train):
+        last = number == len(part.train) - 1  # there may be fewer mistakes than wanted
+        prediction = pipeline.classify(FrameId('camera', number), images[row])
+        if case != 'mistakes alone' or prediction.scores.argmax() != truth[row]:
+            said = said_of(case, int(truth[row]), rng)
+            pipeline.correct(Correction('camera', Selector.STAMP, said, 1, number))
+            corrected += 1
+        elif not last:
+            continue
+        check = corrected == CHECKED[len(checked)] or last
+        if check or corrected - trained >= max(8, trained // 8):
+            trained = corrected
+            refused += not fine_tuned(pipeline, defended)
+        if check:
+            adapted = pipeline.versions.current.adapter(x, z0).argmax(axis=1) == right
+            checked.append({'corrected': corrected, 'refused': refused,
+                            'frozen': 100 * float((z0.argmax(axis=1) == right).mean()),
+                            'adapted': 100 * float(adapted.mean())})
+            if len(checked) == len(CHECKED):
+                break
+    return checked
+
+
+def fine_tuned(pipeline: Pipeline, defended: bool) -> bool:
+    """Train as the node does; whether the adapter was accepted."""
+    job = pipeline.job(TrainingPolicy(quarantine_share=0.1 if defended else 1.0), 0)
+    assert job is not None
+    pipeline.suspects.look_again(pipeline.cache)
+    decision, _ = pipeline.adopt(CpuBackend().fine_tune(job), job,
+                                 pipeline.versions.current.number,
+                                 GatePolicy() if defended else NO_GATE)
+    return decision.accepted
+
+
+def cells_of(drift: str, case: str, seeds: int) -> list[dict[str, Any]]:
+    """Run a case and give a cell for each number of corrections that all seeds came to."""
+    runs = {name: [run(drift, case, seed, name == 'defended') for seed in range(seeds)]
+            for name in ('open', 'defended')}
+    cells = []
+    for at in range(min(len(each) for both in runs.values() for each in both)):
+        cell: dict[str, Any] = {'drift': drift, 'case': case}
+        for name, each in runs.items():
+            then = [one[at] for one in each]
+            cell['frozen'] = float(np.mean([one['frozen'] for one in then]))
+            cell[name] = float(np.mean([one['adapted'] for one in then]))
+            cell[f'{name}_corrections'] = round(np.mean([one['corrected'] for one in then]))
+            cell[f'{name}_worst'] = min(one['adapted'] - one['frozen'] for one in then)
+            cell[f'{name}_refused'] = sum(one['refused'] for one in then)
+        cells.append(cell)
+    return cells
 
 
 def main() -> int:
@@ -101,17 +126,9 @@ def main() -> int:
     parser.add_argument('--seeds', type=int, default=5, help='(default: %(default)s)')
     args = parser.parse_args()
     rows = []
-    for drift in ('0', '45', '75'):
+    for drift in DRIFTS:
         for case in CASES:
-            for count in (64, 256, 1024):
-                cell: dict[str, Any] = {'drift': drift, 'case': case, 'corrections': count}
-                for name, defended in (('open', False), ('defended', True)):
-                    runs = [run(drift, case, count, seed, defended) for seed in range(args.seeds)]
-                    cell['frozen'] = float(np.mean([each['frozen'] for each in runs]))
-                    cell[name] = float(np.mean([each['adapted'] for each in runs]))
-                    cell[f'{name}_worst'] = min(each['adapted'] - each['frozen']
-                                                for each in runs)
-                    cell[f'{name}_refused'] = sum(each['refused'] for each in runs)
+            for cell in cells_of(drift, case, args.seeds):
                 rows.append(cell)
                 print({key: round(value, 1) if isinstance(value, float) else value
                        for key, value in cell.items()}, flush=True)
@@ -129,8 +146,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Lay the figures out in Markdown."""
     lines = ['| drift | corrections | | frozen | without defence | with it | its worst, minus '
              'frozen | trainings refused |', '| --- | --- | --- | --- | --- | --- | --- | --- |']
-    lines += [f'| {row["drift"]}° | {row["case"]} | {row["corrections"]} | {row["frozen"]:.1f} | '
-              f'{row["open"]:.1f} | {row["defended"]:.1f} | {row["defended_worst"]:+.1f} | '
+    lines += [f'| {row["drift"]}° | {row["case"]} | {row["defended_corrections"]} | '
+              f'{row["frozen"]:.1f} | {row["open"]:.1f} | {row["defended"]:.1f} | '
+              f'{row["defended_worst"]:+.1f} | '
               f'{row["defended_refused"]} |' for row in rows]
     return '\n'.join(lines) + '\n'
 

@@ -54,6 +54,7 @@ class TrainingPolicy:
     are set aside when they are more than `quarantine_share` of all (adaptation/quarantine.py).
     weight_decay: of Adam; with N samples the first step takes weight_decay / sqrt(N) of each
     weight. fit_logits: scale the frozen logits as the samples ask (core/calibration.py).
+    logit_adjustment: how far to learn no class frequencies, see `Schedule.class_offsets`.
     """
 
     optimizer: str = 'adam'
@@ -64,6 +65,7 @@ class TrainingPolicy:
     quarantine_share: float = 0.1
     weight_decay: float = 0.1
     fit_logits: bool = True
+    logit_adjustment: float = 1.0
 
     def schedule(self, samples: int, mean_square_norm: float) -> Schedule:
         """Give the schedule for so many samples of this mean ||x||^2."""
@@ -73,7 +75,7 @@ class TrainingPolicy:
         epochs = self.epochs or min(max(round(VISITS / samples), EPOCHS[0]), EPOCHS[1])
         decay = self.weight_decay / (rate * samples ** 0.5) if self.optimizer == 'adam' else 0.0
         return Schedule(epochs, min(self.batch_size, samples), rate, optimizer=self.optimizer,
-                        weight_decay=decay)
+                        weight_decay=decay, logit_adjustment=self.logit_adjustment)
 
     def calibrated(self, start: Adapter, logits: np.ndarray, labels: np.ndarray) -> Adapter:
         """Scale the frozen logits of where to start as these samples, (N, C) and (N,), ask."""

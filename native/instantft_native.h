@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-#define INSTANTFT_ABI 4
+#define INSTANTFT_ABI 5
 #define INSTANTFT_EXPORT __attribute__((visibility("default")))
 
 #ifdef __cplusplus
@@ -39,6 +39,7 @@ typedef struct {
   float beta1, beta2, epsilon;     // momentum uses beta1 alone
   float weight_decay;              // of Adam: weights lose rate * weight_decay of themselves a step
   float logit_scale;               // what the frozen logits are multiplied by
+  const float *class_offsets;      // (C): added to them while training; null: nothing
   int32_t threads;                 // the result does not depend on it
   float *a;                        // (r, D), in and out
   float *b;                        // (C, K, r), in and out

@@ -201,14 +201,15 @@ class Trainer {
            sample * shape_.width / 2;
   }
 
-  // Gathers the samples in their order, each tap padded, and s z0.
+  // Gathers the samples in their order, each tap padded, and s z0 with the class offsets.
   void read_samples() {
     uint8_t *to = reinterpret_cast<uint8_t *>(static_cast<float *>(codes_));
     memset(to, kZeroCodes, job_.samples * shape_.width / 2);
     for (int64_t i = 0; i < job_.samples; ++i, to += shape_.width / 2) {
       for (int64_t c = 0; c < shape_.classes; ++c)
         frozen_[i * shape_.class_width + c] =
-            job_.logit_scale * job_.logits[job_.order[i] * shape_.classes + c];
+            job_.logit_scale * job_.logits[job_.order[i] * shape_.classes + c] +
+            (job_.class_offsets ? job_.class_offsets[c] : 0.0f);
       const uint8_t *from = job_.codes + job_.order[i] * job_.row_bytes;
       for (int64_t k = 0; k < shape_.taps; ++k) {
         const Tap &tap = taps_[k];

@@ -1,5 +1,6 @@
 """The whole flow without ROS: drift, corrections, fine-tuning, better predictions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +39,7 @@ def make_pipeline(replay: ReplaySet = REPLAY, guard: ReplaySet = GUARD,
                     ClassList(BACKBONE.manifest.classes, 10, most=12), replay, guard)
 
 
-def accuracy(pipeline: Pipeline, belt: Belt, garments: range) -> float:
+def accuracy(pipeline: Pipeline, belt: Belt, garments: Sequence[int]) -> float:
     right = 0
     for index in garments:
         frame = FrameId('camera', index)
@@ -176,6 +177,22 @@ def test_corrections_of_one_class_leave_the_others_alone():
         accuracies[name] = accuracy(pipeline, upright, test)
     assert accuracies['replay'] > before - 0.15
     assert accuracies['none'] < 0.5  # what the replay samples are there for
+
+
+def test_a_batch_of_one_class_does_not_make_everything_that_class():
+    belt = Belt(seed=3, drift=Drift(-1.0, -1.0, tilt_deg=15.0, gain=0.5), dwell=1)
+    bags = [index for index in range(600) if belt.label(index) == 8][:30]
+    others = [index for index in range(700, 900) if belt.label(index) != 8]
+    adapted = {}
+    for adjustment in (0.0, 1.0):
+        pipeline = make_pipeline()
+        accuracy(pipeline, belt, bags)
+        for index in bags:
+            pipeline.correct(Correction('camera', Selector.STAMP, 8, issued_ns=1, first_ns=index))
+        train(pipeline, CpuBackend(), policy=TrainingPolicy(logit_adjustment=adjustment))
+        adapted[adjustment] = accuracy(pipeline, belt, others)
+        assert accuracy(pipeline, belt, bags) > 0.9
+    assert adapted[1.0] > adapted[0.0] + 0.05
 
 
 @pytest.mark.parametrize(('rate', 'fit_logits'), [(20.0, False), (0.0, True)])

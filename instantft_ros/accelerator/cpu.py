@@ -45,6 +45,7 @@ class CpuBackend(Accelerator):
         layout, schedule = job.start.layout, job.schedule
         order = np.ascontiguousarray(job.order)
         rates = schedule.rates(len(order))
+        offsets = schedule.class_offsets(cache.labels[order], layout.classes)
         sizes = np.array(layout.tap_sizes, np.int32)
         a, b = job.start.a.copy(), job.start.b.copy()
         losses = np.full(schedule.epochs, -1.0)
@@ -66,8 +67,8 @@ class CpuBackend(Accelerator):
             batch_size=schedule.batch_size, optimizer=native.OPTIMIZERS[schedule.optimizer],
             rates=rates.ctypes.data, beta1=schedule.beta1, beta2=schedule.beta2,
             epsilon=schedule.epsilon, weight_decay=schedule.weight_decay,
-            logit_scale=job.start.logit_scale, threads=self._threads,
-            losses=losses.ctypes.data, **watch), self.variant)
+            logit_scale=job.start.logit_scale, class_offsets=offsets.ctypes.data,
+            threads=self._threads, losses=losses.ctypes.data, **watch), self.variant)
         if raised:
             raise raised[0]
         if status == native.CANCELLED:

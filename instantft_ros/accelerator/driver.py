@@ -65,7 +65,7 @@ class PynqAccelerator(Accelerator):
         self._order = buffer(2 * hw.MAX_SAMPLES)
         self._start, self._result = buffer(weights), buffer(weights)
         self._held: CacheMirror | None = None
-        self._logit_scale = 1.0
+        self._logit_scale, self._class_offsets = 1.0, np.zeros(0, np.float32)
         self._stale = np.zeros(0, bool)  # slots that the device does not hold as the mirror does
 
     def close(self) -> None:
@@ -104,12 +104,13 @@ class PynqAccelerator(Accelerator):
         self._check_identity()
         if self._read(Register.STATUS) & _BUSY:
             raise AcceleratorError(f'{self.name}: the core is busy with another job')
-        layout = job.start.layout
-        if job.start.logit_scale != self._logit_scale:  # the device holds scaled logits
-            self._stale = cache.filled.copy()
-            self._logit_scale = job.start.logit_scale
+        layout, scale = job.start.layout, job.start.logit_scale
+        offsets = job.schedule.class_offsets(cache.labels[job.order], layout.classes)
+        if scale != self._logit_scale or not np.array_equal(offsets, self._class_offsets):
+            self._stale = cache.filled.copy()  # the device holds logits as they are trained on
+            self._logit_scale, self._class_offsets = scale, offsets
         slots = np.flatnonzero(self._stale)
-        self._put(self._records, _records(cache, slots, self._logit_scale))
+        self._put(self._records, _records(cache, slots, scale, offsets))
         self._put(self._order, memory_layout.pack_order(job.order))
         self._put(self._start, memory_layout.pack_weights(*fixed_job.start_weights(job)))
         self._configure(layout, job, len(slots), cache.capacity)
@@ -220,8 +221,10 @@ class PynqAccelerator(Accelerator):
         buffer.sync_to_device()
 
 
-def _records(cache: CacheMirror, slots: np.ndarray, logit_scale: float) -> np.ndarray:
+def _records(cache: CacheMirror, slots: np.ndarray, logit_scale: float,
+             class_offsets: np.ndarray) -> np.ndarray:
     return memory_layout.pack_records(
         slots, fixed_job.padded_codes(cache, slots),
         fixed_point.encode_scales(cache.scales[slots]),
-        fixed_point.encode_logits(logit_scale * cache.logits[slots]), cache.labels[slots])
+        fixed_point.encode_logits(logit_scale * cache.logits[slots] + class_offsets),
+        cache.labels[slots])

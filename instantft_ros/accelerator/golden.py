@@ -16,13 +16,14 @@ class GoldenModel(Accelerator):
     name = 'golden'
 
     def _train(self, cache: CacheMirror, job: FineTuneJob, on_epoch: OnEpoch) -> Trained:
+        offsets = job.schedule.class_offsets(cache.labels[job.order], cache.layout.classes)
         rate_start, rate_step = fixed_job.rates(job.schedule, len(job.order))
         fixed = fixed_point.FixedJob(
             fixed_point.words_of(cache.layout.tap_sizes),
             fixed_job.padded_codes(cache, np.arange(cache.capacity)),
             fixed_point.encode_scales(cache.scales),
-            fixed_point.encode_logits(job.start.logit_scale * cache.logits), cache.labels,
-            job.order, job.schedule.epochs, rate_start, rate_step)
+            fixed_point.encode_logits(job.start.logit_scale * cache.logits + offsets),
+            cache.labels, job.order, job.schedule.epochs, rate_start, rate_step)
         a, b, totals = fixed_point.fine_tune(fixed, *fixed_job.start_weights(job))
         losses = tuple(fixed_job.mean_loss(int(total), len(job.order)) for total in totals)
         for epoch, loss in enumerate(losses, 1):

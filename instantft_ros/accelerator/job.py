@@ -13,6 +13,10 @@ from instantft_ros.core.forward_cache import CacheUpdate
 DECAYS = ('linear', 'constant')
 OPTIMIZERS = ('sgd', 'momentum', 'adam')
 
+#: Class offsets are multiples of this: a cache that grows by a sample mostly keeps them, and an
+#: accelerator that holds adjusted logits need not write them again.
+OFFSET_STEP = 1 / 8
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -23,7 +27,7 @@ class Schedule:
     'linear', and learning_rate with 'constant'. A step's gradient is the mean over its batch.
     optimizer 'momentum' keeps beta1 of the last step; 'adam' is algorithm 1 of Kingma and Ba 2015,
     with decoupled weight decay (Loshchilov and Hutter 2019): each step, of rate t, also takes
-    t * weight_decay of every weight.
+    t * weight_decay of every weight. logit_adjustment: see `class_offsets`; 0: none.
     """
 
     epochs: int = 10
@@ -35,6 +39,7 @@ class Schedule:
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    logit_adjustment: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.epochs <= 10_000:
@@ -55,12 +60,26 @@ class Schedule:
                            f'{self.weight_decay} at a rate of {self.learning_rate}')
         if self.weight_decay and self.optimizer != 'adam':
             raise JobError(f"weight_decay is for 'adam', got '{self.optimizer}'")
+        if not 0.0 <= self.logit_adjustment <= 4.0:
+            raise JobError(f'logit_adjustment must be in [0, 4], got {self.logit_adjustment}')
 
     def rates(self, samples: int) -> np.ndarray:
         """Give the learning rate of each step, (T,) float32, for this many samples."""
         steps = self.epochs * -(-samples // self.batch_size)
         falling = 1.0 - np.arange(steps) / steps if self.decay == 'linear' else np.ones(steps)
         return (self.learning_rate * falling).astype(np.float32)
+
+    def class_offsets(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """
+        Give what is added to each class's logit while training on these labels, (C,) float32.
+
+        logit_adjustment * log((n_c + 1) / mean(n + 1)), rounded: the logit adjustment of Menon et
+        al. 2021 (arXiv 2007.07314). What many samples of a class say about its frequency is
+        answered by the offset, so the adapter, which predicts without it, need not learn it.
+        """
+        counts = np.bincount(labels, minlength=classes) + 1.0
+        offsets = self.logit_adjustment * np.log(counts / counts.mean())
+        return np.asarray(np.round(offsets / OFFSET_STEP) * OFFSET_STEP, np.float32)
 
 
 @dataclass(frozen=True)

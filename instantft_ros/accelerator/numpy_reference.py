@@ -33,7 +33,8 @@ def descend(start: Adapter, schedule: Schedule, x: np.ndarray, logits: np.ndarra
     Raises `Cancelled` when `on_epoch` returned False.
     """
     a, b = start.a.copy(), start.b.copy()
-    logits = np.float32(start.logit_scale) * logits
+    logits = (np.float32(start.logit_scale) * logits
+              + schedule.class_offsets(labels, start.layout.classes))
     rates = iter(schedule.rates(len(labels)))
     optimizers = Optimizer(schedule), Optimizer(schedule)
     losses = []

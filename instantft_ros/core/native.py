@@ -26,7 +26,7 @@ import numpy as np
 import instantft_ros
 
 FILE = 'libinstantft_native.so'
-ABI = 4
+ABI = 5
 
 OK, CANCELLED, UNKNOWN, NO_MEMORY = range(4)
 OPTIMIZERS = {'sgd': 0, 'momentum': 1, 'adam': 2}
@@ -45,7 +45,7 @@ class Job(ctypes.Structure):
         ('epochs', c_int32), ('batch_size', c_int32), ('optimizer', c_int32),
         ('rates', ctypes.c_void_p), ('beta1', c_float), ('beta2', c_float),
         ('epsilon', c_float), ('weight_decay', c_float), ('logit_scale', c_float),
-        ('threads', c_int32), ('a', ctypes.c_void_p),
+        ('class_offsets', ctypes.c_void_p), ('threads', c_int32), ('a', ctypes.c_void_p),
         ('b', ctypes.c_void_p), ('losses', ctypes.c_void_p), ('on_epoch', ON_EPOCH),
         ('stop', ctypes.c_void_p))
 

@@ -66,6 +66,9 @@ class ClassifierParameters:
                                     live=True)
     fit_logits: bool = parameter(True, 'trust the frozen network as far as the corrections say, '
                                  'by scaling its logits', live=True)
+    logit_adjustment: float = parameter(1.0, 'how far to learn nothing of how many corrections '
+                                        'each class has; 0: frequent classes are preferred',
+                                        low=0.0, high=4.0, live=True)
     warm_start: bool = parameter(False, 'train on from the adapter in use, not from the first',
                                  live=True)
 

@@ -103,7 +103,8 @@ def goal(job: FineTuneJob) -> FineTune.Goal:
         backbone=start.backbone,
         epochs=schedule.epochs, batch_size=schedule.batch_size,
         learning_rate=float(schedule.learning_rate), decay=schedule.decay,
-        optimizer=schedule.optimizer, weight_decay=float(schedule.weight_decay))
+        optimizer=schedule.optimizer, weight_decay=float(schedule.weight_decay),
+        logit_adjustment=float(schedule.logit_adjustment))
 
 
 def job(message: FineTune.Goal) -> FineTuneJob:
@@ -126,7 +127,8 @@ def job(message: FineTune.Goal) -> FineTuneJob:
     except (AdapterError, CacheError) as error:
         raise JobError(str(error)) from error
     schedule = Schedule(message.epochs, message.batch_size, message.learning_rate, message.decay,
-                        message.optimizer, weight_decay=message.weight_decay)
+                        message.optimizer, weight_decay=message.weight_decay,
+                        logit_adjustment=message.logit_adjustment)
     return FineTuneJob(update, start, _int64(message.order), schedule)
 
 

@@ -243,7 +243,8 @@ class Updates:
         p = self._settings.value
         job = self._pipeline.job(
             TrainingPolicy(p.optimizer, p.epochs, p.batch_size, p.rate, p.warm_start,
-                           p.quarantine_share, p.weight_decay, p.fit_logits),
+                           p.quarantine_share, p.weight_decay, p.fit_logits,
+                           p.logit_adjustment),
             self._trainer.held_version(self._pipeline.cache.session))
         now_s = time.monotonic()
         self._slack.later(self._note_suspects, now_s)  # no training has to wait for it

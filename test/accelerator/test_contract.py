@@ -8,7 +8,7 @@ import pytest
 from instantft_ros.accelerator import registry
 from instantft_ros.accelerator.base import StopFlag
 from instantft_ros.accelerator.golden import GoldenModel
-from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, Schedule
+from instantft_ros.accelerator.job import CacheUpdate, FineTuneJob, OFFSET_STEP, Schedule
 from instantft_ros.accelerator.numpy_reference import NumpyReference, Optimizer
 from instantft_ros.core import nf4
 from instantft_ros.core.adapter import Adapter
@@ -161,6 +161,34 @@ def test_scaled_logits_are_what_scaling_them_by_hand_gives(backend):
     assert abs(got.losses[0] - plain.losses[0]) > 1e-3
 
 
+def test_class_offsets_are_what_adding_them_to_the_logits_by_hand_gives(backend):
+    asked = job()
+    adjusted = replace(asked, schedule=replace(asked.schedule, logit_adjustment=1.5))
+    labels = asked.update.labels[asked.order]
+    offsets = adjusted.schedule.class_offsets(labels, asked.start.layout.classes)
+    wanted = backend.fine_tune(replace(asked, update=replace(
+        asked.update, logits=asked.update.logits + offsets)))
+    plain = backend.fine_tune(asked)
+    # the cache stays as it is, only what is added to it changes
+    again = replace(adjusted, update=part(asked.update, np.arange(0), base_version=1, version=2))
+    got = backend.fine_tune(again)
+    np.testing.assert_allclose(got.adapter.b, wanted.adapter.b, atol=1e-5)
+    np.testing.assert_allclose(got.losses, wanted.losses, rtol=1e-4)
+    assert np.abs(got.adapter.b - plain.adapter.b).max() > 1e-3
+    back = backend.fine_tune(replace(again, schedule=asked.schedule, update=replace(
+        again.update, base_version=2, version=3)))
+    np.testing.assert_array_equal(back.adapter.b, plain.adapter.b)
+
+
+def test_class_offsets_are_the_logarithms_of_how_many_there_are():
+    offsets = Schedule(logit_adjustment=2.0).class_offsets(np.repeat([0, 1], [7, 1]), 3)
+    counts = np.array([8, 2, 1])  # one more of each than there is
+    np.testing.assert_allclose(offsets, 2 * np.log(counts / counts.mean()), atol=OFFSET_STEP / 2)
+    assert offsets.dtype == np.float32 and (offsets % OFFSET_STEP == 0).all()
+    assert not Schedule().class_offsets(np.repeat([0, 1], [7, 1]), 3).any()
+    assert not Schedule(logit_adjustment=2.0).class_offsets(np.arange(30) % 3, 3).any()
+
+
 def test_start_weights_are_left_alone(backend):
     asked = job()
     before = asked.start.digest()
@@ -213,6 +241,8 @@ def test_malformed_orders_are_refused(backend, order, words):
     ({'decay': 'cosine'}, "got 'cosine'"), ({'weight_decay': 0.1}, "got 'sgd'"),
     ({'optimizer': 'adam', 'weight_decay': -1.0}, 'weight_decay'),
     ({'optimizer': 'adam', 'weight_decay': 51.0}, 'weight_decay'),
+    ({'logit_adjustment': -0.1}, 'logit_adjustment'),
+    ({'logit_adjustment': float('nan')}, 'logit_adjustment'),
 ])
 def test_impossible_schedules_are_refused(schedule, words):
     with pytest.raises(JobError, match=words):
