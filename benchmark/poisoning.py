@@ -12,6 +12,7 @@ Writes out/bench/poisoning.json and poisoning.md.
 from __future__ import annotations
 
 import argparse
+from itertools import groupby
 import json
 import sys
 from typing import Any
@@ -143,13 +144,19 @@ def main() -> int:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Lay the figures out in Markdown."""
+    """Lay the figures out in Markdown, a row for each drift and case."""
     lines = ['| drift | corrections | | frozen | without defence | with it | its worst, minus '
              'frozen | trainings refused |', '| --- | --- | --- | --- | --- | --- | --- | --- |']
-    lines += [f'| {row["drift"]}° | {row["case"]} | {row["defended_corrections"]} | '
-              f'{row["frozen"]:.1f} | {row["open"]:.1f} | {row["defended"]:.1f} | '
-              f'{row["defended_worst"]:+.1f} | '
-              f'{row["defended_refused"]} |' for row in rows]
+    for (drift, case), group in groupby(rows, lambda row: (row['drift'], row['case'])):
+        cells = list(group)
+
+        def joined(name: str, form: str, cells: list[dict[str, Any]] = cells) -> str:
+            return ' / '.join(f'{cell[name]:{form}}' for cell in cells)
+
+        lines.append(f'| {drift}° | {case} | {joined("defended_corrections", ",")} | '
+                     f'{cells[0]["frozen"]:.1f} | {joined("open", ".1f")} | '
+                     f'{joined("defended", ".1f")} | {joined("defended_worst", "+.1f")} | '
+                     f'{joined("defended_refused", "d")} |')
     return '\n'.join(lines) + '\n'
 
 

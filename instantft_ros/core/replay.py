@@ -2,9 +2,9 @@
 Replay samples: a few images of each class from before the drift (rehearsal, Robins 1995).
 
 They are trained on with the corrections, always: corrections of one class alone would teach that
-everything is this class, corrections of mistakes alone that nothing is what it seems, and what the
-network knew before the drift would be forgotten (doc/method.md has the figures). They ship with
-the network, as images, so that any network can compute its own features of them.
+everything is this class, many mistakes before a first training that nothing is what it seems, and
+what the network knew before the drift would be forgotten (doc/method.md has the figures). They
+ship with the network, as images, so that any network can compute its own features of them.
 """
 
 from __future__ import annotations
