@@ -149,15 +149,16 @@ def table(rows: list[dict[str, Any]]) -> str:
              'frozen | trainings refused |', '| --- | --- | --- | --- | --- | --- | --- | --- |']
     for (drift, case), group in groupby(rows, lambda row: (row['drift'], row['case'])):
         cells = list(group)
-
-        def joined(name: str, form: str, cells: list[dict[str, Any]] = cells) -> str:
-            return ' / '.join(f'{cell[name]:{form}}' for cell in cells)
-
-        lines.append(f'| {drift}° | {case} | {joined("defended_corrections", ",")} | '
-                     f'{cells[0]["frozen"]:.1f} | {joined("open", ".1f")} | '
-                     f'{joined("defended", ".1f")} | {joined("defended_worst", "+.1f")} | '
-                     f'{joined("defended_refused", "d")} |')
+        lines.append(f'| {drift}° | {case} | {_joined(cells, "defended_corrections", ",")} | '
+                     f'{cells[0]["frozen"]:.1f} | {_joined(cells, "open", ".1f")} | '
+                     f'{_joined(cells, "defended", ".1f")} | '
+                     f'{_joined(cells, "defended_worst", "+.1f")} | '
+                     f'{_joined(cells, "defended_refused", "d")} |')
     return '\n'.join(lines) + '\n'
+
+
+def _joined(cells: list[dict[str, Any]], name: str, form: str) -> str:
+    return ' / '.join(f'{cell[name]:{form}}' for cell in cells)
 
 
 if __name__ == '__main__':
