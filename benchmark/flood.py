@@ -46,6 +46,9 @@ CAMERAS, RATE_HZ, CORRECTIONS_HZ = 4, 30.0, 10_000.0
 #: Corrections per burst of the operator: it sleeps between two.
 BURST = 50
 
+#: How long the cameras go on at most after the last correction, seconds.
+CAMERAS_STAY_S = 60.0
+
 #: What must hold (p99 of the age of a frame when its prediction is sent, milliseconds).
 AGE_LIMIT_MS = 100.0
 
@@ -146,17 +149,18 @@ def _listen(seconds: float, rate: float) -> dict[str, Any]:
 
 
 def _drain(listener: _Listener, executor: SingleThreadedExecutor, sent: int) -> None:
-    """Wait until what waits has been handled."""
+    """Wait until what waits has been handled, at the latest a while after the last image."""
     def done() -> bool:
         status = listener.statuses[-1]
         return (_handled(status) + status.corrections_dropped >= sent
                 and listener.acks >= _handled(status))
 
-    _wait(executor, done)
+    _wait(executor, done, CAMERAS_STAY_S + 30.0)
 
 
-def _wait(executor: SingleThreadedExecutor, condition: Callable[[], bool]) -> None:
-    limit_s = time.monotonic() + 30.0
+def _wait(executor: SingleThreadedExecutor, condition: Callable[[], bool],
+          patience_s: float = 30.0) -> None:
+    limit_s = time.monotonic() + patience_s
     while not condition() and time.monotonic() < limit_s:
         executor.spin_once(timeout_sec=0.1)
 
@@ -204,7 +208,7 @@ def _cameras(seconds: float) -> int:
     images = [[array('B', cv2.imencode('.jpg', belt.frame(number))[1].tobytes())
                for number in range(60)] for belt in belts]
     period_s = 1.0 / RATE_HZ / CAMERAS
-    next_s, end_s = time.monotonic(), time.monotonic() + seconds + 60.0
+    next_s, end_s = time.monotonic(), time.monotonic() + seconds + CAMERAS_STAY_S
     number = 0
     while time.monotonic() < end_s:
         time.sleep(max(next_s - time.monotonic(), 0.0))
